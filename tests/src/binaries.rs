@@ -19,7 +19,7 @@ pub fn workspace() -> &'static Path {
 /// # Errors
 /// If it cannot be built.
 pub fn agent() -> Result<PathBuf> {
-    built("unbox-agent")
+    build_once("unbox-agent")
 }
 
 /// Returns the server's path.
@@ -27,7 +27,7 @@ pub fn agent() -> Result<PathBuf> {
 /// # Errors
 /// If it cannot be built.
 pub fn server() -> Result<PathBuf> {
-    built("unbox-server")
+    build_once("unbox-server")
 }
 
 /// Returns the path of the small DPC of the demo and the tests.
@@ -35,11 +35,11 @@ pub fn server() -> Result<PathBuf> {
 /// # Errors
 /// If it cannot be built.
 pub fn demo_dpc() -> Result<PathBuf> {
-    built("demo-dpc")
+    build_once("demo-dpc")
 }
 
 /// Builds all programs once for each process, in the profile that the harness itself has.
-fn built(name: &str) -> Result<PathBuf> {
+fn build_once(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     let folder = folder.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;

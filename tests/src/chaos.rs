@@ -49,11 +49,11 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// Relays to `server`, and harms about half of the connections until [`Self::calm_down`].
+    /// Relays to `server`, and harms about half of the connections until [`Self::stop_harm`].
     ///
     /// # Errors
     /// If there is no free port.
-    pub async fn before(server: SocketAddr, seed: Seed) -> Result<Self> {
+    pub async fn relay_to(server: SocketAddr, seed: Seed) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen")?;
         let address = listener.local_addr().context("find the port")?;
         let chaos = Self { address, calm: Arc::default(), harmed: Arc::default() };
@@ -62,13 +62,13 @@ impl Chaos {
     }
 
     /// Only relays from now on.
-    pub fn calm_down(&self) {
+    pub fn stop_harm(&self) {
         self.calm.store(true, Ordering::Relaxed);
     }
 
     /// Returns the number of connections that it has harmed.
     #[must_use]
-    pub fn harmed(&self) -> usize {
+    pub fn count_harmed(&self) -> usize {
         self.harmed.load(Ordering::Relaxed)
     }
 
@@ -87,7 +87,7 @@ impl Chaos {
         if self.calm.load(Ordering::Relaxed) {
             return (Mischief::None, 0);
         }
-        let mischief = match seed.below(10) {
+        let mischief = match seed.draw_below(10) {
             0 | 1 => Mischief::Cut,
             2 => Mischief::Corrupt,
             3 => Mischief::Stall,
@@ -95,7 +95,7 @@ impl Chaos {
             5 => Mischief::Refuse,
             _ => Mischief::None,
         };
-        (mischief, usize::try_from(seed.below(6000)).unwrap_or_default())
+        (mischief, usize::try_from(seed.draw_below(6000)).unwrap_or_default())
     }
 }
 

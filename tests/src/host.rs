@@ -231,14 +231,14 @@ impl Deadline {
 
     /// Returns the time that is left; zero once it has passed.
     #[must_use]
-    pub fn left(self) -> Duration {
+    pub fn remaining(self) -> Duration {
         self.limit.saturating_sub(self.started.elapsed())
     }
 
     /// Pauses before another look at a condition; `false` once the deadline has passed.
     #[must_use]
-    pub fn rest(self) -> bool {
-        let left = self.left();
+    pub fn pause(self) -> bool {
+        let left = self.remaining();
         thread::sleep(left.min(LOOK_AGAIN_AFTER));
         !left.is_zero()
     }

@@ -6,7 +6,7 @@ pub mod bench;
 pub mod binaries;
 pub mod chaos;
 pub mod clock;
-pub mod copied;
+pub mod copied_identity;
 mod debian;
 pub mod dist;
 pub mod dpc;

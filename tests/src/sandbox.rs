@@ -130,7 +130,7 @@ impl Sandbox {
     /// # Errors
     /// If the agent, or the library for the trouble, cannot be built.
     pub fn agent_in(&self, trouble: &Trouble<'_>, arguments: &[&str]) -> Result<Command> {
-        trouble.befall(self.agent(arguments)?)
+        trouble.preload_into(self.agent(arguments)?)
     }
 
     /// Switches the device on and waits until it is managed; returns the agent's output.
@@ -174,7 +174,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// If the file is not in the agent's form.
-    pub fn said(&self) -> Result<Option<StatusFile>> {
+    pub fn status_file(&self) -> Result<Option<StatusFile>> {
         match std::fs::read(self.path("/run/unbox/status.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context("parse the status file"),
             Err(_) => Ok(None),
@@ -185,7 +185,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// If it cannot be removed.
-    pub fn forget_what_was_said(&self) -> Result<()> {
+    pub fn remove_status_file(&self) -> Result<()> {
         match std::fs::remove_file(self.path("/run/unbox/status.json")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).context("remove the status file")
@@ -199,7 +199,7 @@ impl Sandbox {
     /// # Errors
     /// If the status file is not in the agent's form.
     pub fn failure(&self) -> Result<Option<String>> {
-        Ok(self.said()?.and_then(|said| said.kind))
+        Ok(self.status_file()?.and_then(|said| said.kind))
     }
 
     /// Returns the version of the payload in force, from the ledger.

@@ -28,15 +28,15 @@ impl Scene {
     ///
     /// # Errors
     /// The server's error output.
-    pub fn set(folder: &Path) -> Result<Self> {
-        Self::set_with(folder, &[])
+    pub fn create(folder: &Path) -> Result<Self> {
+        Self::create_with(folder, &[])
     }
 
     /// Makes such a server with settings other than the defaults: names and values as in `server.toml`.
     ///
     /// # Errors
     /// The server's error output.
-    pub fn set_with(folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+    pub fn create_with(folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let server = TestServer::start_with(&folder.join("server"), settings)?;
         server.admin(&["reseller", "create", RESELLER])?;
         server.admin(&["customer", "create", CUSTOMER])?;

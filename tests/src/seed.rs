@@ -24,7 +24,7 @@ impl Seed {
     }
 
     /// Draws a number below `bound`; zero if `bound` is zero.
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub fn draw_below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -32,6 +32,6 @@ impl Seed {
     }
     /// Draws this many bytes, each as likely as any other.
     pub fn bytes(&mut self, length: u64) -> Vec<u8> {
-        (0..length).map(|_| u8::try_from(self.below(256)).unwrap_or_default()).collect()
+        (0..length).map(|_| u8::try_from(self.draw_below(256)).unwrap_or_default()).collect()
     }
 }

@@ -137,7 +137,7 @@ impl SimulatedTpm {
         self.running = Some(spawn_tied(&line, &self.state.join("swtpm.log"))?);
         let deadline = Deadline::after(LIMIT);
         while !socket.exists() {
-            ensure!(deadline.rest(), "the simulated TPM did not open {path}");
+            ensure!(deadline.pause(), "the simulated TPM did not open {path}");
         }
         Ok(())
     }

@@ -146,7 +146,7 @@ impl Account {
             }
             Self::Show { account } => {
                 let found = services.find_account(by, &account).await?;
-                output.show(&found, &shown(&found))?;
+                output.show(&found, &describe_account(&found))?;
             }
             Self::SetRole { account, role } => {
                 let found = services.find_account(by, &account).await?;
@@ -195,7 +195,7 @@ fn accounts_of(company: Option<CompanyId>, operator: bool) -> AccountsOf {
     }
 }
 
-fn shown(account: &account::Account) -> String {
+fn describe_account(account: &account::Account) -> String {
     sheet(&[
         ("id", account.id.to_string()),
         ("company", or_dash(account.company)),

@@ -89,7 +89,7 @@ impl RestoreCommand {
         let layout = global.layout();
         let backup = Backup::open(&self.file)
             .with_context(|| format!("{} cannot be restored", self.file.display()))?;
-        let database = target(global, &layout, &backup)?;
+        let database = choose_database(global, &layout, &backup)?;
         let mut replaced: Vec<String> =
             backup.conflicts(&layout)?.iter().map(|path| path.display().to_string()).collect();
         if Store::occupancy(database.expose()).await? == Occupancy::Occupied {
@@ -125,7 +125,7 @@ fn restore_files(backup: &Backup, layout: &Layout) -> anyhow::Result<()> {
 /// Chooses the database that the rows go to: the one in the server's directory, the one that its settings
 /// name already, or the one that the operator names. A database that only the backup's settings name is not
 /// trusted: they may have been changed, and could name any file of this machine.
-fn target(global: &Global, layout: &Layout, backup: &Backup) -> anyhow::Result<Secret> {
+fn choose_database(global: &Global, layout: &Layout, backup: &Backup) -> anyhow::Result<Secret> {
     let here = Fragment::read(&layout.settings());
     let Some(contents) = backup.settings()? else {
         let here = here?;

@@ -52,7 +52,7 @@ pub(super) enum Company {
         /// Its id or exact name.
         company: String,
         /// `on` or `off`.
-        #[arg(action = ArgAction::Set, value_parser = on_or_off)]
+        #[arg(action = ArgAction::Set, value_parser = parse_on_or_off)]
         allowed: bool,
     },
     /// Let a reseller, vendor or EMM work for a customer.
@@ -109,7 +109,7 @@ impl Company {
             }
             Self::Show { company } => {
                 let found = services.find_company(by, kind, &company).await?;
-                output.show(&found, &shown(&found))?;
+                output.show(&found, &describe_company(&found))?;
             }
             Self::Terms { company, terms } => {
                 let found = services.find_company(by, kind, &company).await?;
@@ -169,7 +169,7 @@ async fn warn_of_lookalikes(opened: &Opened, company: &company::Company) -> anyh
     }
 }
 
-fn on_or_off(text: &str) -> Result<bool, &'static str> {
+fn parse_on_or_off(text: &str) -> Result<bool, &'static str> {
     match text {
         "on" => Ok(true),
         "off" => Ok(false),
@@ -177,7 +177,7 @@ fn on_or_off(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-fn shown(company: &company::Company) -> String {
+fn describe_company(company: &company::Company) -> String {
     sheet(&[
         ("id", company.id.to_string()),
         ("name", company.name.to_string()),

@@ -88,7 +88,7 @@ impl Configuration {
                     services.set_default_configuration(by, customer.id, Some(created.id)).await?;
                 }
                 let text = format!("Created configuration {} ({}).", created.id, created.name);
-                output.show(&created, &with_power(text, &created))?;
+                output.show(&created, &with_privileged_items(text, &created))?;
             }
             Self::List { customer } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
@@ -107,7 +107,7 @@ impl Configuration {
                 let change = ConfigurationChange { name, document, default: None };
                 let updated = services.update_configuration(by, found.id, change).await?;
                 let text = format!("Changed configuration {} ({}).", updated.id, updated.name);
-                output.show(&updated, &with_power(text, &updated))?;
+                output.show(&updated, &with_privileged_items(text, &updated))?;
             }
             Self::Delete(named) => {
                 let found = named.find(opened).await?;
@@ -129,7 +129,7 @@ impl Configuration {
 }
 
 /// Adds the policy items that have power over the whole device.
-fn with_power(text: String, configuration: &configuration::Configuration) -> String {
+fn with_privileged_items(text: String, configuration: &configuration::Configuration) -> String {
     match privileged_items(&configuration.document.policy) {
         items if items.is_empty() => text,
         items => format!("{text}\nPrivileged: {}.", items.join(", ")),

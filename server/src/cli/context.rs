@@ -43,7 +43,7 @@ impl Global {
         let layout = self.layout();
         let line = Fragment { database: self.database.clone(), ..line };
         let file = Fragment::read(&layout.settings())?;
-        Ok(Settings::parse(line.over(file), layout)?)
+        Ok(Settings::parse(line.merge_over(file), layout)?)
     }
 }
 
@@ -53,20 +53,20 @@ impl Opened {
     }
 
     pub(super) async fn open_with(settings: &Settings) -> anyhow::Result<Self> {
-        Self::over(settings, Store::open(settings.database.expose())).await
+        Self::with_store(settings, Store::open(settings.database.expose())).await
     }
 
     /// Opens a server, and makes its database if there is none.
     pub(super) async fn create_with(settings: &Settings) -> anyhow::Result<Self> {
-        Self::over(settings, Store::create(settings.database.expose())).await
+        Self::with_store(settings, Store::create(settings.database.expose())).await
     }
 
     /// Opens a server for inspection only: nothing in its database changes.
     pub(super) async fn inspect_with(settings: &Settings) -> anyhow::Result<Self> {
-        Self::over(settings, Store::inspect(settings.database.expose())).await
+        Self::with_store(settings, Store::inspect(settings.database.expose())).await
     }
 
-    async fn over(
+    async fn with_store(
         settings: &Settings,
         store: impl Future<Output = Result<Store, StoreError>>,
     ) -> anyhow::Result<Self> {
@@ -75,7 +75,7 @@ impl Opened {
         let keyring = Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?;
         let store = store.await?;
         let clock = Arc::new(SystemClock);
-        let services = Services::new(store, Arc::new(keyring), clock, entropy, settings.for_services()?)?;
+        let services = Services::new(store, Arc::new(keyring), clock, entropy, settings.load_service_settings()?)?;
         Ok(Self { services, by: operator() })
     }
 

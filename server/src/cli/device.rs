@@ -147,7 +147,7 @@ impl Device {
                 output.say(&format!("Refused. Device {} stays as it was.", request.device))?;
             }
             Self::Ticket { which, output: file } => {
-                ticket(opened, output, &which, file.as_deref()).await?;
+                make_ticket(opened, output, &which, file.as_deref()).await?;
             }
             Self::ReEnroll { device } => {
                 let asked = services.request_re_enrollment(by, device).await?;
@@ -156,32 +156,32 @@ impl Device {
             }
             Self::Disable { which, message } => {
                 let device = which.find(opened).await?;
-                changed(services.disable_device(by, device, message).await?, output)?;
+                show_changed(services.disable_device(by, device, message).await?, output)?;
             }
-            Self::Enable { device } => changed(services.enable_device(by, device).await?, output)?,
+            Self::Enable { device } => show_changed(services.enable_device(by, device).await?, output)?,
             Self::Deprovision { which, consent } => {
                 let device = which.find(opened).await?;
                 let state = services.device(by, device).await?.device.state.name();
                 consent.ask(&format!("This releases device {device}, which is {state}, for good"))?;
-                changed(services.deprovision_device(by, device).await?, output)?;
+                show_changed(services.deprovision_device(by, device).await?, output)?;
             }
         }
         Ok(Exit::Done)
     }
 }
 
-fn changed(device: device::Device, output: &mut Output) -> anyhow::Result<()> {
+fn show_changed(device: device::Device, output: &mut Output) -> anyhow::Result<()> {
     let said = format!("Device {} is {} now.", device.id, device.state.name());
     output.show(&View(device), &said)
 }
 
-async fn ticket(
+async fn make_ticket(
     opened: &Opened,
     output: &mut Output,
     which: &Which,
     file: Option<&Path>,
 ) -> anyhow::Result<()> {
-    output::must_be_new(file)?;
+    output::check_is_new(file)?;
     let device = which.find(opened).await?;
     let (secret, expires_at) = opened.services.mint_reset_ticket(&opened.by, device).await?;
     let minted = json!({ "device": device, "expires_at": expires_at });

@@ -48,16 +48,16 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
     let settings = global.settings(Fragment::default());
     let in_use = settings.as_ref().map_or(layout.server_certificate(), |one| one.presented_certificate().0);
     if let Ok(summary) = keys::survey(&layout, &in_use) {
-        findings.extend(of_keys(&layout, &summary, now));
+        findings.extend(check_keys(&layout, &summary, now));
     }
     match settings {
         Ok(settings) => {
-            findings.extend(of_disk(&settings, now));
-            findings.extend(of_certificate(&settings, now));
-            findings.extend(of_secrets(&settings));
+            findings.extend(check_disk(&settings, now));
+            findings.extend(check_certificate(&settings, now));
+            findings.extend(check_secrets(&settings));
             // Without its keys the server does not run, and cannot be asked.
             if faults.iter().all(KeyError::is_harmless) {
-                findings.extend(of_database(&settings).await);
+                findings.extend(check_database(&settings).await);
             }
         }
         Err(broken) => findings.push(error("settings", "", format!("{broken:#}"))),
@@ -73,7 +73,7 @@ pub(super) async fn run(global: &Global, output: &mut Output) -> anyhow::Result<
     Ok(if worst > Some(Severity::Note) { Exit::Findings } else { Exit::Done })
 }
 
-fn of_keys(layout: &Layout, summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
+fn check_keys(layout: &Layout, summary: &KeySummary, now: Timestamp) -> Vec<Finding> {
     let renewals = [
         (layout.tls_ca(), "run `unbox-server key rotate-anchors`, and put trust/ into new images"),
         (layout.device_ca(), "run `unbox-server key rotate-device-ca`"),
@@ -81,7 +81,7 @@ fn of_keys(layout: &Layout, summary: &KeySummary, now: Timestamp) -> Vec<Finding
     // The server's own certificate is judged with the settings, which say where it comes from.
     let of_authority = |certificate: &CertificateSummary| {
         let (_, renewal) = renewals.iter().find(|(path, _)| *path == certificate.path)?;
-        of_expiry(certificate, now, renewal)
+        check_expiry(certificate, now, renewal)
     };
     let mut findings: Vec<Finding> = summary.certificates.iter().filter_map(of_authority).collect();
     if summary.root_keys.iter().any(|key| key.path.is_some()) {
@@ -122,7 +122,7 @@ fn of_keys(layout: &Layout, summary: &KeySummary, now: Timestamp) -> Vec<Finding
     findings
 }
 
-fn of_expiry(certificate: &CertificateSummary, now: Timestamp, renewal: &str) -> Option<Finding> {
+fn check_expiry(certificate: &CertificateSummary, now: Timestamp, renewal: &str) -> Option<Finding> {
     let (subject, end) = (certificate.subject.clone(), certificate.not_after);
     match certificate.standing(now) {
         Standing::Ended => Some(error("certificate", &subject, format!("it ended at {end}: {renewal}"))),
@@ -133,7 +133,7 @@ fn of_expiry(certificate: &CertificateSummary, now: Timestamp, renewal: &str) ->
 
 /// Checks the certificate that the server presents: that it can be used, that it carries the names that
 /// devices use, and that they accept it.
-fn of_certificate(settings: &Settings, now: Timestamp) -> Vec<Finding> {
+fn check_certificate(settings: &Settings, now: Timestamp) -> Vec<Finding> {
     let unusable = |chain: String| vec![error("certificate", "server", chain)];
     let own = match own_certificate(settings) {
         Ok(own) => own,
@@ -157,13 +157,13 @@ fn of_certificate(settings: &Settings, now: Timestamp) -> Vec<Finding> {
             let advice = format!("the server's certificate does not carry this name: {renewal}");
             warning("certificate", name, advice)
         })
-        .chain(of_expiry(&shown, now, renewal))
-        .chain(of_anchors(settings, &shown, &own.cert, now))
+        .chain(check_expiry(&shown, now, renewal))
+        .chain(check_anchors(settings, &shown, &own.cert, now))
         .collect()
 }
 
 /// Checks the certificate against the anchors: devices accept no other.
-fn of_anchors(
+fn check_anchors(
     settings: &Settings,
     shown: &CertificateSummary,
     chain: &[CertificateDer<'static>],
@@ -174,7 +174,7 @@ fn of_anchors(
         return Some(error("TLS anchors", "", ServeError::NoAcmeAnchor.to_string()));
     }
     // A certificate that has ended is reported separately.
-    match anchors::accept(layout, chain, now.min(shown.not_after)) {
+    match anchors::devices_accept(layout, chain, now.min(shown.not_after)) {
         Ok(true) => None,
         Ok(false) => Some(error(
             "TLS anchors",
@@ -189,7 +189,7 @@ fn of_anchors(
 }
 
 /// Checks that nobody else may read the secrets outside of the directory of keys.
-fn of_secrets(settings: &Settings) -> Vec<Finding> {
+fn check_secrets(settings: &Settings) -> Vec<Finding> {
     let mut secrets = Store::files(settings.database.expose());
     let file = settings.layout.settings();
     if Fragment::read(&file).is_ok_and(|settings| settings.holds_password()) {
@@ -204,7 +204,7 @@ fn of_secrets(settings: &Settings) -> Vec<Finding> {
     secrets.iter().filter_map(exposed).collect()
 }
 
-fn of_disk(settings: &Settings, now: Timestamp) -> Vec<Finding> {
+fn check_disk(settings: &Settings, now: Timestamp) -> Vec<Finding> {
     let history = DiskHistory::read(&settings.layout.disk_history()).unwrap_or_default();
     let reserve = LEAST_FREE_BYTES.max(settings.services.reserved_bytes);
     let forecast = |path: &Path| {
@@ -231,7 +231,7 @@ fn of_disk(settings: &Settings, now: Timestamp) -> Vec<Finding> {
     places.into_iter().filter_map(check).collect()
 }
 
-async fn of_database(settings: &Settings) -> Vec<Finding> {
+async fn check_database(settings: &Settings) -> Vec<Finding> {
     let opened = match Opened::inspect_with(settings).await {
         Ok(opened) => opened,
         Err(broken) => return vec![error("database", "", format!("{broken:#}"))],

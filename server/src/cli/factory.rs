@@ -75,7 +75,7 @@ impl Factory {
                         }
                     }
                 }
-                told(&deleted, output)?;
+                show_deleted(&deleted, output)?;
                 if let Some(error) = kept {
                     return Err(error.into());
                 }
@@ -86,7 +86,7 @@ impl Factory {
 }
 
 /// Reports the deleted records, even if the next one cannot be deleted.
-fn told(deleted: &[(FactoryRecordId, Option<ClaimId>)], output: &mut Output) -> anyhow::Result<()> {
+fn show_deleted(deleted: &[(FactoryRecordId, Option<ClaimId>)], output: &mut Output) -> anyhow::Result<()> {
     if deleted.is_empty() {
         return Ok(());
     }

@@ -79,7 +79,7 @@ impl Import {
         let mut import = opened.services.open_import(&opened.by, defaults, csv).await.context(STOPPED)?;
         while let Some(rows) = import.next_results().await.context(STOPPED)? {
             for row in &rows {
-                told.tell(row);
+                told.write_result(row);
             }
         }
         told.finish()?;
@@ -137,10 +137,10 @@ impl Told {
     }
 
     /// Writes one result. Errors are kept for the end: they must not stop an import half-way.
-    fn tell(&mut self, row: &RowResult) {
+    fn write_result(&mut self, row: &RowResult) {
         let written = match &mut self.file {
             Some(file) => file.write_record(record(row)).map_err(anyhow::Error::from),
-            None => sentence(row).map_or(Ok(()), |text| Ok(writeln!(io::stderr(), "{text}")?)),
+            None => describe_problem(row).map_or(Ok(()), |text| Ok(writeln!(io::stderr(), "{text}")?)),
         };
         if let Err(error) = written {
             self.failure.get_or_insert(error);
@@ -172,7 +172,7 @@ fn record(row: &RowResult) -> [String; 6] {
 }
 
 /// Returns the message for a row that should have changed something and did not.
-fn sentence(row: &RowResult) -> Option<String> {
+fn describe_problem(row: &RowResult) -> Option<String> {
     let problem = row.outcome.problem()?;
     let place = match &row.outcome {
         RowOutcome::Invalid { column: Some(column), .. } => format!("line {}, column {column}", row.line),

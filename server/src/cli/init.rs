@@ -3,7 +3,7 @@
 use super::{Exit, Global, context::Opened, output::Output};
 use crate::{
     clock::{Clock as _, SystemClock},
-    config::{DEFAULT_LISTEN, Fragment, default_file, server_url, url_of},
+    config::{DEFAULT_LISTEN, Fragment, build_url, default_file, server_url},
     entropy::SystemEntropy,
     files::{self, PRIVATE_DIRECTORY, PRIVATE_FILE},
     keys::{self, Founding, Layout},
@@ -41,7 +41,7 @@ impl Init {
         let layout = global.layout();
         let url = match &self.url {
             Some(url) => url.clone(),
-            None => url_of(&self.names, &self.listen).context(NO_ADDRESS)?,
+            None => build_url(&self.names, &self.listen).context(NO_ADDRESS)?,
         };
         // The one check that `initialise` does not make: the rest of the directory.
         for path in [layout.settings(), layout.database()] {

@@ -101,7 +101,7 @@ pub(super) struct Ending {
 
 impl Ending {
     /// Says the consequence, or asks for confirmation. Returns whether to go on.
-    fn confirmed(&self, consequence: &str, output: &mut Output) -> anyhow::Result<bool> {
+    fn confirm(&self, consequence: &str, output: &mut Output) -> anyhow::Result<bool> {
         if self.dry_run {
             output.say(&format!("{consequence}. Nothing was changed."))?;
         } else {
@@ -219,7 +219,7 @@ fn retire(
         1 => format!("This ends the trust in one payload key, for good: {kept} alone is left"),
         _ => format!("This ends the trust in {count} payload keys, for good: {kept} alone is left"),
     };
-    if !ending.confirmed(&consequence, output)? {
+    if !ending.confirm(&consequence, output)? {
         return Ok(());
     }
     let retired = rotate::retire_payload_keys(&layout, root_key)?;
@@ -236,7 +236,7 @@ fn retire_device_ca(global: &Global, output: &mut Output, ending: &Ending) -> an
     let consequence = format!(
         "This ends the trust in {former}, for good: devices that have no other certificate enroll again"
     );
-    if !ending.confirmed(&consequence, output)? {
+    if !ending.confirm(&consequence, output)? {
         return Ok(());
     }
     rotate::retire_device_cas(&layout)?;
@@ -285,7 +285,7 @@ fn retire_anchors(
             subjects(&former)
         )
     };
-    if !ending.confirmed(&consequence, output)? {
+    if !ending.confirm(&consequence, output)? {
         return Ok(());
     }
     let reached = anchors::Reached { certificate: &settings.certificate, names: &settings.services.names };

@@ -131,7 +131,7 @@ pub(super) fn warn(text: &str) -> anyhow::Result<()> {
 
 /// Refuses an existing file for a secret; called before the secret is made, because it could not be shown
 /// again.
-pub(super) fn must_be_new(file: Option<&Path>) -> Result<(), FilesError> {
+pub(super) fn check_is_new(file: Option<&Path>) -> Result<(), FilesError> {
     match file.filter(|path| path.symlink_metadata().is_ok()) {
         Some(path) => Err(FilesError::Exists(path.to_owned())),
         None => Ok(()),

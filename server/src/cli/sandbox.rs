@@ -73,7 +73,7 @@ impl Sandbox {
         if !self.listen.ip().is_loopback() {
             bail!("a sandbox listens on this machine only: choose --listen 127.0.0.1:PORT or [::1]:PORT");
         }
-        make_room(&self.out)?;
+        prepare_directory(&self.out)?;
         let mut signals = Signals::install(HangUp::Stop)?;
         let directory = tempfile::Builder::new().prefix("unbox-sandbox-").tempdir()?;
         let settings = self.settings(directory.path())?;
@@ -107,7 +107,7 @@ impl Sandbox {
         let dpc = dpc(services, &by).await?;
         let resource = format!("customers/{}/dpcs/{dpc}", companies.customer);
         let keys = self.accounts(services, &by, &companies, &base).await?;
-        self.fill(services, &by, &companies).await?;
+        self.add_claims(services, &by, &companies).await?;
         let environment = json!({
             "base_url": base.as_str().trim_end_matches('/'),
             "partner_id": companies.reseller,
@@ -171,7 +171,7 @@ impl Sandbox {
         Ok(Value::Object(keys))
     }
 
-    async fn fill(&self, services: &Services, by: &Actor, companies: &Companies) -> anyhow::Result<()> {
+    async fn add_claims(&self, services: &Services, by: &Actor, companies: &Companies) -> anyhow::Result<()> {
         if self.claims == 0 {
             return Ok(());
         }
@@ -215,7 +215,7 @@ async fn serve(
 
 /// Makes the directory for the keys, or reuses the one of an earlier sandbox. Any other is refused: a key
 /// file of the same name may be the only copy of a key that is in use.
-fn make_room(out: &Path) -> anyhow::Result<()> {
+fn prepare_directory(out: &Path) -> anyhow::Result<()> {
     files::make_directory(out, PRIVATE_DIRECTORY)?;
     let mut found = Vec::new();
     for entry in fs::read_dir(out).with_context(|| format!("{} could not be read", out.display()))? {

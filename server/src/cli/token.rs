@@ -58,7 +58,7 @@ impl Token {
         let Opened { services, by } = opened;
         match self {
             Self::Create { customer, name, configuration, expires_in_days, output: file } => {
-                output::must_be_new(file.as_deref())?;
+                output::check_is_new(file.as_deref())?;
                 let customer = opened.customer(&customer).await?.id;
                 let configuration = opened.configuration_id(configuration.as_deref(), Some(customer)).await?;
                 let expires_at =

@@ -21,7 +21,7 @@ pub fn server_url(text: &str) -> Result<Url, &'static str> {
 /// Builds the address from the main name and the first port; `None` without a name, or while the system
 /// has yet to choose the port.
 #[must_use]
-pub fn url_of(names: &[String], listen: &[SocketAddr]) -> Option<Url> {
+pub fn build_url(names: &[String], listen: &[SocketAddr]) -> Option<Url> {
     let name = names.first()?;
     let host = match name.parse::<std::net::Ipv6Addr>() {
         Ok(address) => Host::Ipv6(address),
@@ -44,7 +44,7 @@ mod tests {
             ("2001:db8::7", "[::]:8443", Some("https://[2001:db8::7]:8443/")),
             ("localhost", "127.0.0.1:0", None),
         ] {
-            let made = url_of(&[name.to_owned()], &[listen.parse().unwrap()]);
+            let made = build_url(&[name.to_owned()], &[listen.parse().unwrap()]);
             assert_eq!(made.as_ref().map(Url::as_str), expected, "{name}");
             let said: Url = "https://front.example.com".parse().unwrap();
             let file = default_file(&[name.to_owned()], Some(&said), &[listen.parse().unwrap()], None);
@@ -53,7 +53,7 @@ mod tests {
             assert_eq!(parse(&file).unwrap().services.url, made, "{name}");
         }
         for names in [&[][..], &["a b".to_owned()]] {
-            assert_eq!(url_of(names, &["[::]:443".parse().unwrap()]), None);
+            assert_eq!(build_url(names, &["[::]:443".parse().unwrap()]), None);
         }
         for bad in ["http://x.example", "https://x.example/y", "https://u@x.example", "https://x.example/?q"]
         {

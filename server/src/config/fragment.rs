@@ -198,7 +198,7 @@ impl Fragment {
     /// # Errors
     /// [`ConfigError`] with the line; the line itself is not shown, because it may hold a password.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let contents = files::read(path, MAX_FILE_BYTES)?.ok_or_else(|| missing(path))?;
+        let contents = files::read(path, MAX_FILE_BYTES)?.ok_or_else(|| missing_error(path))?;
         Self::parse(path, &contents)
     }
 
@@ -234,7 +234,7 @@ impl Fragment {
     /// Merges this fragment over `below`, which fills its gaps. Only settings that the command line can have
     /// are merged by value; the tables come from the file.
     #[must_use]
-    pub fn over(self, below: Self) -> Self {
+    pub fn merge_over(self, below: Self) -> Self {
         Self {
             names: self.names.or(below.names),
             url: self.url.or(below.url),
@@ -265,7 +265,7 @@ impl Fragment {
 }
 
 /// Returns the error for a settings file that is not there: in a server's directory, it was lost.
-fn missing(path: &Path) -> ConfigError {
+fn missing_error(path: &Path) -> ConfigError {
     if path.parent().is_some_and(|directory| Layout::new(directory).keys().exists()) {
         ConfigError::Lost(path.to_owned())
     } else {

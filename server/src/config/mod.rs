@@ -6,14 +6,14 @@
 
 mod address;
 mod fragment;
-mod given;
 mod limits;
 mod models;
+mod non_empty;
 mod proxies;
 mod template;
 mod value;
 
-pub use address::{server_url, url_of};
+pub use address::{build_url, server_url};
 pub use fragment::{
     AcmeFragment, DevicesFragment, Fragment, LimitsFragment, LogFormat, LogFragment, RetentionFragment,
     StorageFragment, TlsFragment, TpmFragment,
@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 use unbox_common::{models::InvalidTable, secret::Secret};
-use value::{days, mib, number, span, value};
+use value::{days, mib, number, span, value_error};
 
 /// The default address for devices.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
@@ -200,16 +200,16 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Value`] with the first setting that cannot be used.
     pub fn parse(merged: Fragment, layout: Layout) -> Result<Self, ConfigError> {
-        given::check(&merged)?;
+        non_empty::check_not_empty(&merged)?;
         let database = merged.database_url(&layout);
         let listen = match merged.listen {
             Some(listen) => listen,
             None => DEFAULT_LISTEN.parse().into_iter().collect(),
         };
         if listen.is_empty() {
-            return Err(value("listen", "at least one address such as \"[::]:443\""));
+            return Err(value_error("listen", "at least one address such as \"[::]:443\""));
         }
-        let url = merged.url.map(|url| server_url(&url).map_err(|expected| value("url", expected)));
+        let url = merged.url.map(|url| server_url(&url).map_err(|expected| value_error("url", expected)));
         let url = url.transpose()?;
         let below = |path: PathBuf| layout.dir().join(path);
         let acme = parse_acme(merged.acme, merged.names.as_deref().unwrap_or_default(), below)?;
@@ -217,16 +217,16 @@ impl Settings {
             (None, None) if acme.is_some() => (layout.acme_certificate(), layout.acme_certificate()),
             (None, None) => (layout.server_certificate(), layout.server_certificate()),
             (Some(_), Some(_)) if acme.is_some() => {
-                return Err(value("tls", "nothing, because [acme] is set"));
+                return Err(value_error("tls", "nothing, because [acme] is set"));
             }
             (Some(certificate), Some(key)) => (below(certificate), below(key)),
-            _ => return Err(value("tls", "`certificate` and `key` together, or neither")),
+            _ => return Err(value_error("tls", "`certificate` and `key` together, or neither")),
         };
         let artifacts = merged.artifacts.map_or_else(|| layout.artifacts(), below);
         let listen_api = merged.listen_api.unwrap_or_default();
         let behind_proxy = merged.api_behind_tls_proxy.unwrap_or_default();
         if !(behind_proxy || listen_api.iter().all(|address| address.ip().is_loopback())) {
-            return Err(value("listen_api", LOOPBACK_ONLY));
+            return Err(value_error("listen_api", LOOPBACK_ONLY));
         }
         let proxies = Proxies::parse(
             &merged.trusted_proxies.unwrap_or_default(),
@@ -234,14 +234,14 @@ impl Settings {
         )?;
         let proxy_protocol = merged.proxy_protocol.unwrap_or_default();
         if proxy_protocol && proxies.is_empty() {
-            return Err(value(
+            return Err(value_error(
                 "trusted_proxies",
                 "the addresses of the balancer, because `proxy_protocol` is set",
             ));
         }
-        let names = given::names(merged.names)?;
+        let names = non_empty::parse_names(merged.names)?;
         let mut services = service::Settings {
-            url: url.or_else(|| url_of(&names, &listen)),
+            url: url.or_else(|| build_url(&names, &listen)),
             names,
             audit_directory: layout.dir().join("audit"),
             ..service::Settings::new(artifacts)
@@ -280,7 +280,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`RootsError`] if the TPM manufacturers' certificates cannot be read.
-    pub fn for_services(&self) -> Result<service::Settings, RootsError> {
+    pub fn load_service_settings(&self) -> Result<service::Settings, RootsError> {
         let tpm_roots = self.tpm_roots.as_deref().map(TpmRoots::load).transpose()?;
         Ok(service::Settings { tpm_roots: tpm_roots.unwrap_or_default(), ..self.services.clone() })
     }
@@ -295,13 +295,13 @@ fn parse_acme(
     let Some(directory) = directory else {
         let is_empty = contact.is_none() && root.is_none();
         let expected = "the address of the authority's directory, because the rest of [acme] is set";
-        return if is_empty { Ok(None) } else { Err(value("acme.directory", expected)) };
+        return if is_empty { Ok(None) } else { Err(value_error("acme.directory", expected)) };
     };
     if directory.scheme() != "https" {
-        return Err(value("acme.directory", "an address that begins with https://"));
+        return Err(value_error("acme.directory", "an address that begins with https://"));
     }
     if !names.iter().any(|name| name.parse::<IpAddr>().is_err()) {
-        return Err(value("names", "a DNS name among them, because [acme] is set"));
+        return Err(value_error("names", "a DNS name among them, because [acme] is set"));
     }
     Ok(Some(Acme { directory, contact, root: root.map(below) }))
 }
@@ -478,7 +478,7 @@ mod tests {
             ..Fragment::default()
         };
         let line = Fragment { listen: Some(vec!["127.0.0.1:0".parse().unwrap()]), ..Fragment::default() };
-        let settings = Settings::parse(line.over(file), layout()).unwrap();
+        let settings = Settings::parse(line.merge_over(file), layout()).unwrap();
         assert_eq!(settings.listen, ["127.0.0.1:0".parse().unwrap()]);
         assert_eq!(settings.database.expose(), "sqlite::memory:");
     }

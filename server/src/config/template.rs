@@ -1,6 +1,6 @@
 //! The settings file of a new server: the chosen values, and everything else as a comment.
 
-use super::url_of;
+use super::build_url;
 use std::net::SocketAddr;
 use unbox_common::secret::Secret;
 use url::Url;
@@ -15,7 +15,7 @@ pub fn default_file(
 ) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-    let url = match (url, url_of(names, listen)) {
+    let url = match (url, build_url(names, listen)) {
         (Some(url), made) if made.as_ref() != Some(url) => format!("url = {}", quoted(url.as_str())),
         (_, Some(made)) => format!("#url = {}", quoted(made.as_str())),
         (_, None) => "#url = \"https://enroll.example.com/\"".to_owned(),

@@ -13,7 +13,7 @@ pub(super) fn number(
     allowed: RangeInclusive<u64>,
 ) -> Result<u32, ConfigError> {
     let Some(given) = given else { return Ok(default) };
-    let outside = || value(field, format!("a number from {} to {}", allowed.start(), allowed.end()));
+    let outside = || value_error(field, format!("a number from {} to {}", allowed.start(), allowed.end()));
     if allowed.contains(&given) { u32::try_from(given).map_err(|_| outside()) } else { Err(outside()) }
 }
 
@@ -44,6 +44,6 @@ pub(super) fn days(
 }
 
 /// Makes the error for a setting, with its allowed values.
-pub(super) fn value(field: &'static str, expected: impl Into<String>) -> ConfigError {
+pub(super) fn value_error(field: &'static str, expected: impl Into<String>) -> ConfigError {
     ConfigError::Value { field, expected: expected.into() }
 }

@@ -11,7 +11,7 @@ use super::{
         KeyLock, authority_error, certificates, is_published, load_authority, load_roots, publish_root,
         random, write_root,
     },
-    rotate::{extended, root_signer},
+    rotate::{extend_chain, root_signer},
     survey::{CertificateSummary, summary},
 };
 use crate::{
@@ -65,7 +65,7 @@ pub fn rotate(
     let is_begun = next.exists();
     let new = if is_begun { load_authority(&next)? } else { successor(&path, now, entropy)? };
     let chain = load_roots(layout)?;
-    let plan = Plan::adding(layout, chain, &[new.certificate().clone()], root_key)?;
+    let plan = Plan::with_added(layout, chain, &[new.certificate().clone()], root_key)?;
     let own = new.issue_server(names, now, &random(entropy)?).map_err(authority_error(&next))?;
     // First the authority, so that the same command can go on from wherever it is cut off; it has its name
     // once everything else is done.
@@ -94,7 +94,7 @@ fn successor(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<Autho
 /// [`KeyError`] if the file holds something else, or more than a root can name.
 pub fn add(layout: &Layout, file: &Path, root_key: Option<&Path>) -> Result<Anchored, KeyError> {
     let _lock = KeyLock::take(layout)?;
-    let new = certificates(file).map_err(KeyError::about_given_path)?;
+    let new = certificates(file).map_err(KeyError::with_advice_for_given_path)?;
     let unusable = new.iter().any(|anchor| RootCertStore::empty().add(anchor.clone()).is_err());
     if new.is_empty() || unusable {
         return Err(KeyError::Malformed {
@@ -102,7 +102,7 @@ pub fn add(layout: &Layout, file: &Path, root_key: Option<&Path>) -> Result<Anch
             expected: "certificates of authorities in PEM",
         });
     }
-    Plan::adding(layout, load_roots(layout)?, &new, root_key)?.carry_out(layout)
+    Plan::with_added(layout, load_roots(layout)?, &new, root_key)?.carry_out(layout)
 }
 
 /// Retires all anchors except those that the server's certificate leads to by itself.
@@ -119,7 +119,7 @@ pub fn retire(
 ) -> Result<Anchored, KeyError> {
     let _lock = KeyLock::take(layout)?;
     let Retirement { chain, kept, .. } = Retirement::plan(layout, reached.certificate, now)?;
-    let anchored = Plan::naming(layout, chain, kept, root_key)?.carry_out(layout)?;
+    let anchored = Plan::with_anchors(layout, chain, kept, root_key)?.carry_out(layout)?;
     let path = layout.tls_ca();
     if path.exists() {
         let own = load_authority(&path)?;
@@ -154,7 +154,7 @@ struct Retirement {
 impl Retirement {
     fn plan(layout: &Layout, certificate: &Path, now: Timestamp) -> Result<Self, KeyError> {
         let (chain, next) = (load_roots(layout)?, layout.next_tls_ca());
-        let (present, all) = (present(layout, &chain)?, certificates(certificate)?);
+        let (present, all) = (anchors_in_force(layout, &chain)?, certificates(certificate)?);
         // The next authority's may be the only anchor that is kept, and the present one would issue the
         // server's certificate.
         if next.exists() && present.contains(load_authority(&next)?.certificate()) {
@@ -195,16 +195,16 @@ fn are_published(
 ///
 /// # Errors
 /// [`KeyError`] if roots, anchors or certificate cannot be read.
-pub fn accepted(layout: &Layout, certificate: &Path, at: Timestamp) -> Result<bool, KeyError> {
-    accept(layout, &certificates(certificate)?, at)
+pub fn devices_accept_file(layout: &Layout, certificate: &Path, at: Timestamp) -> Result<bool, KeyError> {
+    devices_accept(layout, &certificates(certificate)?, at)
 }
 
 /// Whether devices accept a certificate, with the others that lead to its authority, at that time.
 ///
 /// # Errors
 /// [`KeyError`] if roots or anchors cannot be read.
-pub fn accept(layout: &Layout, shown: &[CertificateDer<'static>], at: Timestamp) -> Result<bool, KeyError> {
-    let anchors = present(layout, &load_roots(layout)?)?;
+pub fn devices_accept(layout: &Layout, shown: &[CertificateDer<'static>], at: Timestamp) -> Result<bool, KeyError> {
+    let anchors = anchors_in_force(layout, &load_roots(layout)?)?;
     Ok(anchors.iter().any(|anchor| leads_to(shown, anchor, at)))
 }
 
@@ -215,11 +215,11 @@ pub fn accept(layout: &Layout, shown: &[CertificateDer<'static>], at: Timestamp)
 pub fn name_another_authority(layout: &Layout) -> Result<bool, KeyError> {
     let own = layout.tls_ca();
     let own = if own.exists() { certificates(&own)? } else { Vec::new() };
-    Ok(present(layout, &load_roots(layout)?)?.iter().any(|anchor| !own.contains(anchor)))
+    Ok(anchors_in_force(layout, &load_roots(layout)?)?.iter().any(|anchor| !own.contains(anchor)))
 }
 
 /// Returns the anchors in force, oldest first.
-pub(super) fn present(layout: &Layout, chain: &RootChain) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+pub(super) fn anchors_in_force(layout: &Layout, chain: &RootChain) -> Result<Vec<CertificateDer<'static>>, KeyError> {
     match &chain.latest().tls_anchors {
         Some(named) => Ok(named.iter().map(|der| CertificateDer::from(der.to_vec())).collect()),
         None => certificates(&layout.trusted_anchors()),
@@ -235,22 +235,22 @@ struct Plan {
 }
 
 impl Plan {
-    fn adding(
+    fn with_added(
         layout: &Layout,
         chain: RootChain,
         new: &[CertificateDer<'static>],
         root_key: Option<&Path>,
     ) -> Result<Self, KeyError> {
-        let mut anchors = present(layout, &chain)?;
+        let mut anchors = anchors_in_force(layout, &chain)?;
         for anchor in new {
             if !anchors.contains(anchor) {
                 anchors.push(anchor.clone());
             }
         }
-        Self::naming(layout, chain, anchors, root_key)
+        Self::with_anchors(layout, chain, anchors, root_key)
     }
 
-    fn naming(
+    fn with_anchors(
         layout: &Layout,
         chain: RootChain,
         anchors: Vec<CertificateDer<'static>>,
@@ -262,7 +262,7 @@ impl Plan {
             return Ok(Self { anchors, chain, is_new: false });
         }
         let signer = root_signer(layout, &chain, root_key)?;
-        let chain = extended(layout, &chain, Change::SetTlsAnchors(named), &[&signer])?;
+        let chain = extend_chain(layout, &chain, Change::SetTlsAnchors(named), &[&signer])?;
         Ok(Self { anchors, chain, is_new: true })
     }
 
@@ -313,7 +313,7 @@ mod tests {
         vec!["enroll.example.com".to_owned()]
     }
 
-    fn founded() -> (TempDir, Layout) {
+    fn make_server() -> (TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().join("server"));
         let founding = Founding { names: names(), url: "https://enroll.example.com".to_owned() };
@@ -322,7 +322,7 @@ mod tests {
     }
 
     fn anchors(layout: &Layout) -> Vec<CertificateDer<'static>> {
-        present(layout, &load_roots(layout).unwrap()).unwrap()
+        anchors_in_force(layout, &load_roots(layout).unwrap()).unwrap()
     }
 
     fn is_accepted_by(layout: &Layout, anchor: &CertificateDer<'static>) -> bool {
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_new_authority_counts_beside_the_old_one_until_that_is_retired() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let [old] = anchors(&layout).try_into().unwrap();
         let anchored = rotate(&layout, &names(), None, NOW, &SystemEntropy::new()).unwrap();
         assert_eq!((anchored.version, anchored.anchors.len()), (2, 2));
@@ -359,20 +359,20 @@ mod tests {
 
     #[test]
     fn an_authority_elsewhere_takes_over_once_it_has_issued_the_servers_certificate() {
-        let (dir, layout) = founded();
-        let (_other_dir, other) = founded();
+        let (dir, layout) = make_server();
+        let (_other_dir, other) = make_server();
         let before = anchors(&layout);
         let anchored = add(&layout, &other.trusted_anchors(), None).unwrap();
         assert_eq!((anchored.version, anchors(&layout).len()), (2, 2));
         let names = names();
         let reached = |certificate| Reached { certificate, names: &names };
         let (own, others) = (layout.server_certificate(), other.server_certificate());
-        assert!(accepted(&layout, &others, NOW).unwrap());
+        assert!(devices_accept_file(&layout, &others, NOW).unwrap());
         let entropy = SystemEntropy::new();
         assert_eq!(retire(&layout, reached(&others), None, NOW, &entropy).unwrap().version, 3);
         assert_eq!(anchors(&layout), anchors(&other));
         assert_ne!(anchors(&layout), before);
-        assert!(!accepted(&layout, &own, NOW).unwrap(), "its own certificate leads nowhere now");
+        assert!(!devices_accept_file(&layout, &own, NOW).unwrap(), "its own certificate leads nowhere now");
         let refused = retire(&layout, reached(&own), None, NOW, &entropy);
         assert!(matches!(refused, Err(KeyError::NotAnchored(_))), "{refused:?}");
 
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_root_does_not_name_more_anchors_than_it_can() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let first = anchors(&layout).remove(0);
         for _ in 1..4 {
             rotate(&layout, &names(), None, NOW, &SystemEntropy::new()).unwrap();

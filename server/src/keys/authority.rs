@@ -73,7 +73,7 @@ impl Authority {
         let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
         let params = authority_params(name, now, serial)?;
         let certificate = params.self_signed(&key).map_err(AuthorityError::Certificate)?;
-        Ok(joined(&key, &certificate.pem()))
+        Ok(concatenate(&key, &certificate.pem()))
     }
 
     /// Makes the successor of this authority, with a certificate by this one.
@@ -87,7 +87,7 @@ impl Authority {
         let [own, by_former] = serials.map(|serial| authority_params(name, now, serial));
         let own = own?.self_signed(&key).map_err(AuthorityError::Certificate)?;
         let by_former = by_former?.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
-        Ok(joined(&key, &format!("{}{}{}", own.pem(), by_former.pem(), to_pem(&self.by_former))))
+        Ok(concatenate(&key, &format!("{}{}{}", own.pem(), by_former.pem(), to_pem(&self.by_former))))
     }
 
     /// Reads an authority from its PEM text.
@@ -122,12 +122,12 @@ impl Authority {
     /// Returns the key and the certificates, the authority's own first.
     pub(super) fn to_pem(&self) -> KeyAndCertificate {
         let own = to_pem(std::slice::from_ref(&self.certificate));
-        joined(self.issuer.key(), &format!("{own}{}", to_pem(&self.by_former)))
+        concatenate(self.issuer.key(), &format!("{own}{}", to_pem(&self.by_former)))
     }
 
     /// Returns the key and the certificate, without the one by the previous authority.
     pub(super) fn without_former(&self) -> KeyAndCertificate {
-        joined(self.issuer.key(), &to_pem(std::slice::from_ref(&self.certificate)))
+        concatenate(self.issuer.key(), &to_pem(std::slice::from_ref(&self.certificate)))
     }
 
     /// Issues a new key and certificate for the server itself, with the certificates that lead to the
@@ -145,7 +145,7 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
-        Ok(joined(&key, &format!("{}{}", certificate.pem(), to_pem(&self.by_former))))
+        Ok(concatenate(&key, &format!("{}{}", certificate.pem(), to_pem(&self.by_former))))
     }
 
     /// Issues a certificate for a device's key: one device, one generation, client authentication only.
@@ -259,7 +259,7 @@ pub(super) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
     pem::encode_many(&blocks)
 }
 
-fn joined(key: &KeyPair, certificate: &str) -> KeyAndCertificate {
+fn concatenate(key: &KeyPair, certificate: &str) -> KeyAndCertificate {
     let key = Zeroizing::new(key.serialize_pem());
     Zeroizing::new(format!("{}{certificate}", *key))
 }

@@ -3,7 +3,7 @@
 use super::{
     Authority, KeyError, Layout, RootChain,
     authority::{KeyAndCertificate, check_names},
-    io::{authority_error, load_authority, make_signing_key, make_ticket_key, random, required, write_root},
+    io::{authority_error, load_authority, make_signing_key, make_ticket_key, random, read_required, write_root},
 };
 use crate::{
     entropy::Entropy,
@@ -55,7 +55,7 @@ pub fn initialise(
 
     let payload_key = make_signing_key(&layout.payload_key(1), entropy)?;
     let root_key = make_signing_key(&layout.root_key(1), entropy)?;
-    let chain = RootChain::first(&payload_key.public(), &root_key)
+    let chain = RootChain::new_first(&payload_key.public(), &root_key)
         .map_err(|source| KeyError::Roots { path: layout.roots(), source })?;
     write_root(layout, &chain)?;
     write_trust(layout, founding)
@@ -94,7 +94,7 @@ pub(super) fn authority_name(name: &str, entropy: &dyn Entropy) -> Result<String
 
 fn write_trust(layout: &Layout, founding: &Founding) -> Result<(), KeyError> {
     let path = layout.tls_ca();
-    let anchor = CertificateDer::from_pem_slice(&required(&path)?)
+    let anchor = CertificateDer::from_pem_slice(&read_required(&path)?)
         .map_err(|_| KeyError::Malformed { path, expected: "a certificate in PEM" })?;
     let anchor = pem::encode(&pem::Pem::new("CERTIFICATE", anchor.as_ref()));
     files::write_new(&layout.trusted_anchors(), anchor.as_bytes(), PUBLIC_FILE)?;

@@ -39,7 +39,7 @@ impl KeyLock {
     /// [`KeyError::Busy`] if another command has it, and [`KeyError::Missing`] if there are no keys.
     pub fn take(layout: &Layout) -> Result<Self, KeyError> {
         if !layout.keys().exists() {
-            return Err(missing(&layout.keys()));
+            return Err(missing_error(&layout.keys()));
         }
         let path = layout.key_lock();
         let lock = match Lock::take(&path) {
@@ -79,13 +79,13 @@ pub fn server_identity(certificate: &Path, key: &Path) -> Result<Identity, KeyEr
         return Err(malformed(certificate, "certificates in PEM"));
     }
     let key_der =
-        PrivateKeyDer::from_pem_slice(&private(key)?).map_err(|_| malformed(key, "a private key in PEM"))?;
+        PrivateKeyDer::from_pem_slice(&read_private(key)?).map_err(|_| malformed(key, "a private key in PEM"))?;
     Ok(Identity { chain, key: key_der })
 }
 
 /// Reads the certificates in a PEM file.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
-    CertificateDer::pem_slice_iter(&required(path)?)
+    CertificateDer::pem_slice_iter(&read_required(path)?)
         .collect::<Result<_, _>>()
         .map_err(|_| KeyError::Malformed { path: path.to_owned(), expected: "certificates in PEM" })
 }
@@ -118,7 +118,7 @@ pub(super) fn former_device_cas(layout: &Layout) -> Result<Vec<CertificateDer<'s
 }
 
 pub(super) fn load_authority(path: &Path) -> Result<Authority, KeyError> {
-    Authority::from_pem(&private(path)?).map_err(authority_error(path))
+    Authority::from_pem(&read_private(path)?).map_err(authority_error(path))
 }
 
 pub(super) fn authority_error(path: &Path) -> impl FnOnce(AuthorityError) -> KeyError + use<> {
@@ -128,7 +128,7 @@ pub(super) fn authority_error(path: &Path) -> impl FnOnce(AuthorityError) -> Key
 
 /// Returns all private payload keys on this machine, oldest first.
 pub(super) fn payload_keys(layout: &Layout) -> Result<Vec<(PathBuf, SigningKey)>, KeyError> {
-    signing_keys(numbered(&layout.keys(), "payload-", ".pem")?)
+    signing_keys(list_numbered(&layout.keys(), "payload-", ".pem")?)
 }
 
 /// Returns all private root keys on this machine, oldest first.
@@ -137,7 +137,7 @@ pub(super) fn root_keys(layout: &Layout) -> Result<Vec<(PathBuf, SigningKey)>, K
 }
 
 fn root_key_files(layout: &Layout) -> Result<Vec<(u64, PathBuf)>, KeyError> {
-    numbered(&layout.keys(), "root-", ".pem")
+    list_numbered(&layout.keys(), "root-", ".pem")
 }
 
 fn signing_keys(files: Vec<(u64, PathBuf)>) -> Result<Vec<(PathBuf, SigningKey)>, KeyError> {
@@ -145,7 +145,7 @@ fn signing_keys(files: Vec<(u64, PathBuf)>) -> Result<Vec<(PathBuf, SigningKey)>
 }
 
 /// Lists the files of a directory that have a number in their names, in its order.
-fn numbered(dir: &Path, prefix: &str, suffix: &str) -> Result<Vec<(u64, PathBuf)>, KeyError> {
+fn list_numbered(dir: &Path, prefix: &str, suffix: &str) -> Result<Vec<(u64, PathBuf)>, KeyError> {
     let unreadable = |source| files::read_error(dir)(source);
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -167,7 +167,7 @@ fn numbered(dir: &Path, prefix: &str, suffix: &str) -> Result<Vec<(u64, PathBuf)
 pub(super) fn load_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
     let malformed =
         || KeyError::Malformed { path: path.to_owned(), expected: "an Ed25519 private key (PKCS#8 in PEM)" };
-    let der = PrivatePkcs8KeyDer::from_pem_slice(&private(path)?).map_err(|_| malformed())?;
+    let der = PrivatePkcs8KeyDer::from_pem_slice(&read_private(path)?).map_err(|_| malformed())?;
     SigningKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| malformed())
 }
 
@@ -176,10 +176,10 @@ pub(super) fn load_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
 pub(super) fn load_roots(layout: &Layout) -> Result<RootChain, KeyError> {
     // It is read before the chain, because a change writes it after.
     let for_images = version_for_images(layout);
-    let present = numbered(&layout.roots(), "", ".json")?;
+    let present = list_numbered(&layout.roots(), "", ".json")?;
     let newest = present.last().map_or(0, |(version, _)| *version).max(for_images);
     if newest == 0 {
-        return Err(missing(&layout.root(1)));
+        return Err(missing_error(&layout.root(1)));
     }
     let mut roots: Vec<Signed<SigningRoot>> = Vec::new();
     for version in 1..=newest {
@@ -203,7 +203,7 @@ fn version_for_images(layout: &Layout) -> u64 {
 
 pub(super) fn load_ticket_key(path: &Path) -> Result<TicketKey, KeyError> {
     let malformed = || KeyError::Malformed { path: path.to_owned(), expected: "32 bytes in base64" };
-    let text = private(path)?;
+    let text = read_private(path)?;
     let secret = std::str::from_utf8(&text)
         .ok()
         .and_then(|text| from_base64(text.trim_end()).ok())
@@ -241,7 +241,7 @@ pub(super) fn write_root(layout: &Layout, chain: &RootChain) -> Result<(), KeyEr
 pub(super) fn publish_root(layout: &Layout, chain: &RootChain) -> Result<bool, KeyError> {
     let is_behind = !is_published(layout, chain)?;
     if is_behind {
-        let newest = required(&layout.root(chain.latest().version))?;
+        let newest = read_required(&layout.root(chain.latest().version))?;
         files::replace(&layout.trusted_root(), &newest, PUBLIC_FILE)?;
     }
     Ok(is_behind)
@@ -249,7 +249,7 @@ pub(super) fn publish_root(layout: &Layout, chain: &RootChain) -> Result<bool, K
 
 /// Whether new images get the newest root.
 pub(super) fn is_published(layout: &Layout, chain: &RootChain) -> Result<bool, KeyError> {
-    let newest = required(&layout.root(chain.latest().version))?;
+    let newest = read_required(&layout.root(chain.latest().version))?;
     Ok(files::read(&layout.trusted_root(), MAX_FILE_BYTES)?.is_some_and(|trusted| trusted == *newest))
 }
 
@@ -263,7 +263,7 @@ fn root_json(root: &Signed<SigningRoot>) -> Result<String, KeyError> {
 /// Returns the files that new images trust: the anchors as stored, and the roots in force.
 pub(super) fn trust_bundle(layout: &Layout, chain: &RootChain, known: u64) -> Result<TrustBundle, KeyError> {
     let path = layout.trusted_anchors();
-    let anchors = String::from_utf8(required(&path)?.to_vec())
+    let anchors = String::from_utf8(read_required(&path)?.to_vec())
         .map_err(|_| KeyError::Malformed { path, expected: "certificates in PEM" })?;
     let newest = chain.latest_signed().map(root_json).transpose()?;
     Ok(TrustBundle {
@@ -281,12 +281,12 @@ pub(super) fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], K
 }
 
 /// Reads a file that must exist.
-pub(super) fn required(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    files::read(path, MAX_FILE_BYTES)?.map(Zeroizing::new).ok_or_else(|| missing(path))
+pub(super) fn read_required(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    files::read(path, MAX_FILE_BYTES)?.map(Zeroizing::new).ok_or_else(|| missing_error(path))
 }
 
 /// Returns the error for a file of a server that is not there: with others beside it, it was lost.
-fn missing(path: &Path) -> KeyError {
+fn missing_error(path: &Path) -> KeyError {
     let beside = path.parent().and_then(|directory| fs::read_dir(directory).ok());
     if beside.is_some_and(|mut entries| entries.next().is_some()) {
         KeyError::Lost(path.to_owned())
@@ -296,23 +296,23 @@ fn missing(path: &Path) -> KeyError {
 }
 
 /// Reads a file that must exist, and that nobody else may read.
-fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let contents = required(path)?;
+fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let contents = read_required(path)?;
     private_file(path)?;
     Ok(contents)
 }
 
 /// Checks that nobody else may access a directory.
 pub(super) fn private_directory(path: &Path) -> Result<(), KeyError> {
-    hidden(path, "0700")
+    check_hidden(path, "0700")
 }
 
 /// Checks that nobody else may access a private file, if it exists.
 pub(super) fn private_file(path: &Path) -> Result<(), KeyError> {
-    hidden(path, "0600")
+    check_hidden(path, "0600")
 }
 
-fn hidden(path: &Path, expected: &'static str) -> Result<(), KeyError> {
+fn check_hidden(path: &Path, expected: &'static str) -> Result<(), KeyError> {
     match files::mode_open_to_others(path)? {
         None => Ok(()),
         Some(mode) => Err(KeyError::Exposed { path: path.to_owned(), mode, expected }),

@@ -12,7 +12,7 @@ mod authority;
 mod device_certificate;
 mod init;
 #[cfg(test)]
-mod interrupted;
+mod interruption_tests;
 mod io;
 mod layout;
 mod root_chain;
@@ -296,7 +296,7 @@ impl KeyError {
 
     /// Returns the error with the advice for a file whose path a person gave.
     #[must_use]
-    pub fn about_given_path(self) -> Self {
+    pub fn with_advice_for_given_path(self) -> Self {
         match self {
             Self::Missing(path) | Self::Lost(path) => Self::NoFile(path),
             other => other,
@@ -333,14 +333,14 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn founded() -> (TempDir, Layout) {
+    fn make_server() -> (TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().join("server"));
-        initialise(&layout, &founding(), NOW, &SystemEntropy::new()).unwrap();
+        initialise(&layout, &example_founding(), NOW, &SystemEntropy::new()).unwrap();
         (dir, layout)
     }
 
-    fn founding() -> Founding {
+    fn example_founding() -> Founding {
         Founding {
             names: vec!["enroll.example.com".to_owned(), "192.0.2.7".to_owned(), "2001:db8::7".to_owned()],
             url: "https://enroll.example.com:8443".to_owned(),
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn everything_private_is_private() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         assert_eq!(layout.keys().metadata().unwrap().permissions().mode() & 0o777, 0o700);
         for (path, mode, contents) in tree(&layout) {
             let private =
@@ -398,9 +398,9 @@ mod tests {
 
     #[test]
     fn a_second_init_is_refused_and_changes_nothing() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let before = tree(&layout);
-        let again = initialise(&layout, &founding(), NOW, &SystemEntropy::new());
+        let again = initialise(&layout, &example_founding(), NOW, &SystemEntropy::new());
         assert!(matches!(again, Err(KeyError::Occupied(path)) if path == layout.keys()));
         assert_eq!(tree(&layout), before);
     }
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_key_that_others_can_read_is_refused() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let mut private = layout.private_files().to_vec();
         private.retain(|path| path.exists());
         private.extend([layout.payload_key(1), layout.root_key(1), layout.acme_account()]);
@@ -439,8 +439,8 @@ mod tests {
 
     #[test]
     fn a_device_certificate_verifies_against_its_authority_and_no_other() {
-        let (_dir, layout) = founded();
-        let (_other_dir, other) = founded();
+        let (_dir, layout) = make_server();
+        let (_other_dir, other) = make_server();
         let enrollment = enrollment();
         let chain = keyring(&layout).issue_certificate(&enrollment, NOW).unwrap();
         let [leaf, authority] = chain.as_slice() else { panic!("expected leaf and authority") };
@@ -472,7 +472,7 @@ mod tests {
 
     #[test]
     fn a_replaced_device_authority_counts_until_it_is_retired() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let keyring = keyring(&layout);
         let entropy = SystemEntropy::new();
         let enrollment = enrollment();
@@ -510,8 +510,8 @@ mod tests {
 
     #[test]
     fn a_certificate_attests_its_enrollment_to_its_own_server_alone() {
-        let (_dir, layout) = founded();
-        let (_other_dir, other) = founded();
+        let (_dir, layout) = make_server();
+        let (_other_dir, other) = make_server();
         let keyring = keyring(&layout);
         let enrollment = enrollment();
         let chain = keyring.issue_certificate(&enrollment, NOW.minus(DEVICE_LIFETIME * 3)).unwrap();
@@ -531,7 +531,7 @@ mod tests {
 
     #[test]
     fn the_authority_itself_is_no_device_and_the_server_no_client() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let authority = keyring(&layout).device_authorities().remove(0);
         assert_eq!(DeviceCertificate::parse(&authority), Err(NotADeviceCertificate));
         let server = server_identity(&layout.server_certificate(), &layout.server_certificate()).unwrap();
@@ -541,7 +541,7 @@ mod tests {
     #[test]
     fn a_rotated_key_is_followed_and_a_retired_one_is_gone() {
         use unbox_common::payload::{ConfigurationRef, Setup};
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let keyring = keyring(&layout);
         let image: Signed<SigningRoot> =
             serde_json::from_slice(&fs::read(layout.trusted_root()).unwrap()).unwrap();
@@ -591,7 +591,7 @@ mod tests {
 
     #[test]
     fn the_root_key_can_be_kept_elsewhere() {
-        let (dir, layout) = founded();
+        let (dir, layout) = make_server();
         let offline = dir.path().join("root-1.pem");
         fs::copy(layout.root_key(1), &offline).unwrap();
         fs::remove_file(layout.root_key(1)).unwrap();
@@ -619,7 +619,7 @@ mod tests {
 
     #[test]
     fn a_reload_that_fails_keeps_the_keys_in_use() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let keyring = keyring(&layout);
         let ticket = keyring.seal_ticket(b"notes").unwrap();
         fs::remove_file(layout.ticket_key()).unwrap();
@@ -630,7 +630,7 @@ mod tests {
 
     #[test]
     fn the_server_certificate_carries_every_name_and_can_be_renewed() {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         let before = certificate(layout.server_certificate()).unwrap();
         assert_eq!(before.names, ["enroll.example.com", "192.0.2.7", "2001:db8::7"]);
         assert_eq!(before.not_after, NOW.plus(SERVER_LIFETIME));

@@ -55,7 +55,7 @@ pub enum RootChainError {
 
 impl RootChain {
     /// Returns a chain with the first root: one payload key, one root key.
-    pub(super) fn first(payload_key: &PublicKey, root_key: &SigningKey) -> Result<Self, RootChainError> {
+    pub(super) fn new_first(payload_key: &PublicKey, root_key: &SigningKey) -> Result<Self, RootChainError> {
         let root = SigningRoot {
             version: 1,
             payload_keys: KeySet::new(1, [*payload_key]).map_err(RootChainError::KeySet)?,
@@ -85,7 +85,7 @@ impl RootChain {
     }
 
     /// Returns the chain with one more root, signed by `signers` and checked as a device will check it.
-    pub(super) fn extended(&self, change: Change, signers: &[&SigningKey]) -> Result<Self, RootChainError> {
+    pub(super) fn with_next_root(&self, change: Change, signers: &[&SigningKey]) -> Result<Self, RootChainError> {
         let mut root = SigningRoot {
             version: self.latest.version.saturating_add(1),
             payload_keys: self.latest.payload_keys.clone(),
@@ -143,10 +143,10 @@ mod tests {
     #[test]
     fn a_device_with_any_root_can_follow_to_the_newest() {
         let (first, second, old, new) = (key(1), key(2), key(3), key(4));
-        let chain = RootChain::first(&first.public(), &old).unwrap();
-        let chain = chain.extended(Change::AddPayloadKey(second.public()), &[&old]).unwrap();
-        let chain = chain.extended(Change::ReplaceRootKeys(new.public()), &[&old, &new]).unwrap();
-        let chain = chain.extended(Change::RetireOtherPayloadKeys(second.public()), &[&new]).unwrap();
+        let chain = RootChain::new_first(&first.public(), &old).unwrap();
+        let chain = chain.with_next_root(Change::AddPayloadKey(second.public()), &[&old]).unwrap();
+        let chain = chain.with_next_root(Change::ReplaceRootKeys(new.public()), &[&old, &new]).unwrap();
+        let chain = chain.with_next_root(Change::RetireOtherPayloadKeys(second.public()), &[&new]).unwrap();
 
         for known in 1..=4_usize {
             let mut device = SigningRoot::from_image(&chain.signed[0]).unwrap();
@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn a_root_that_no_device_would_follow_is_never_made() {
         let (payload, old, stranger) = (key(1), key(3), key(5));
-        let chain = RootChain::first(&payload.public(), &old).unwrap();
-        let by_stranger = chain.extended(Change::AddPayloadKey(key(2).public()), &[&stranger]);
+        let chain = RootChain::new_first(&payload.public(), &old).unwrap();
+        let by_stranger = chain.with_next_root(Change::AddPayloadKey(key(2).public()), &[&stranger]);
         assert!(matches!(by_stranger, Err(RootChainError::Rejected { version: 2, .. })));
-        let without_itself = chain.extended(Change::ReplaceRootKeys(stranger.public()), &[&old]);
+        let without_itself = chain.with_next_root(Change::ReplaceRootKeys(stranger.public()), &[&old]);
         assert!(matches!(without_itself, Err(RootChainError::Rejected { version: 2, .. })));
         assert_eq!(chain.latest().version, 1);
     }
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn a_chain_with_a_gap_is_refused() {
         let (payload, old) = (key(1), key(3));
-        let chain = RootChain::first(&payload.public(), &old).unwrap();
-        let chain = chain.extended(Change::AddPayloadKey(key(2).public()), &[&old]).unwrap();
+        let chain = RootChain::new_first(&payload.public(), &old).unwrap();
+        let chain = chain.with_next_root(Change::AddPayloadKey(key(2).public()), &[&old]).unwrap();
         let headless = RootChain::accept(vec![chain.signed[1].clone()]);
         assert!(matches!(headless, Err(RootChainError::Rejected { version: 1, .. })));
         assert!(matches!(RootChain::accept(Vec::new()), Err(RootChainError::Empty)));
@@ -187,10 +187,10 @@ mod tests {
     #[test]
     fn one_answer_carries_a_bounded_number_of_roots() {
         let old = key(3);
-        let mut chain = RootChain::first(&key(1).public(), &old).unwrap();
+        let mut chain = RootChain::new_first(&key(1).public(), &old).unwrap();
         for _ in 0..12 {
             let next = Change::RetireOtherPayloadKeys(key(2).public());
-            chain = chain.extended(next, &[&old]).unwrap();
+            chain = chain.with_next_root(next, &[&old]).unwrap();
         }
         assert_eq!(chain.after(1).len(), MAX_ROOTS);
     }

@@ -43,14 +43,14 @@ pub fn rotate_payload_key(
     let _lock = KeyLock::take(layout)?;
     let chain = load_roots(layout)?;
     let newest = layout.payload_key(chain.latest().version);
-    if let Some(rotated) = finished(layout, &chain, newest, &chain.latest().payload_keys)? {
+    if let Some(rotated) = finish_interrupted(layout, &chain, newest, &chain.latest().payload_keys)? {
         return Ok(rotated);
     }
     let signer = root_signer(layout, &chain, root_key)?;
     let path = layout.payload_key(next_version(&chain));
     // After an interrupted rotation the key exists, but no root names it: it is used now.
-    let key = found_or_made(&path, entropy)?;
-    extend(layout, &chain, Change::AddPayloadKey(key.public()), &[&signer]).map(|version| Rotated {
+    let key = load_or_make(&path, entropy)?;
+    write_extended(layout, &chain, Change::AddPayloadKey(key.public()), &[&signer]).map(|version| Rotated {
         version,
         key: key.public().id(),
         path,
@@ -63,7 +63,7 @@ pub fn retire_payload_keys(layout: &Layout, root_key: Option<&Path>) -> Result<R
     let Retirement { chain, path, key, old } = Retirement::plan(layout)?;
     let version = if chain.latest().payload_keys.keys().count() > 1 {
         let signer = root_signer(layout, &chain, root_key)?;
-        extend(layout, &chain, Change::RetireOtherPayloadKeys(key.public()), &[&signer])?
+        write_extended(layout, &chain, Change::RetireOtherPayloadKeys(key.public()), &[&signer])?
     } else {
         // A retirement was interrupted after its root was written.
         publish_root(layout, &chain)?;
@@ -125,13 +125,13 @@ pub fn rotate_root_key(
     let chain = load_roots(layout)?;
     let path = |version| new_key.map_or_else(|| layout.root_key(version), Path::to_owned);
     let newest = path(chain.latest().version);
-    if let Some(rotated) = finished(layout, &chain, newest, &chain.latest().root_keys)? {
+    if let Some(rotated) = finish_interrupted(layout, &chain, newest, &chain.latest().root_keys)? {
         return Ok(rotated);
     }
     let signer = root_signer(layout, &chain, root_key)?;
     let path = path(next_version(&chain));
-    let key = found_or_made(&path, entropy)?;
-    extend(layout, &chain, Change::ReplaceRootKeys(key.public()), &[&signer, &key]).map(|version| Rotated {
+    let key = load_or_make(&path, entropy)?;
+    write_extended(layout, &chain, Change::ReplaceRootKeys(key.public()), &[&signer, &key]).map(|version| Rotated {
         version,
         key: key.public().id(),
         path,
@@ -189,7 +189,7 @@ pub fn retirable_device_cas(layout: &Layout) -> Result<Vec<CertificateSummary>, 
 
 /// Finishes a rotation that was interrupted after its root was written, if there was one: then the newest root
 /// trusts the key at this path, but new images do not get that root.
-fn finished(
+fn finish_interrupted(
     layout: &Layout,
     chain: &RootChain,
     path: PathBuf,
@@ -206,25 +206,25 @@ fn finished(
     Ok(Some(Rotated { version: chain.latest().version, key, path }))
 }
 
-fn extend(
+fn write_extended(
     layout: &Layout,
     chain: &RootChain,
     change: Change,
     signers: &[&SigningKey],
 ) -> Result<u64, KeyError> {
-    let next = extended(layout, chain, change, signers)?;
+    let next = extend_chain(layout, chain, change, signers)?;
     write_root(layout, &next)?;
     Ok(next.latest().version)
 }
 
 /// Returns the chain with one more root, which is not written yet.
-pub(super) fn extended(
+pub(super) fn extend_chain(
     layout: &Layout,
     chain: &RootChain,
     change: Change,
     signers: &[&SigningKey],
 ) -> Result<RootChain, KeyError> {
-    chain.extended(change, signers).map_err(|source| KeyError::Roots { path: layout.roots(), source })
+    chain.with_next_root(change, signers).map_err(|source| KeyError::Roots { path: layout.roots(), source })
 }
 
 pub(super) fn root_signer(
@@ -234,7 +234,7 @@ pub(super) fn root_signer(
 ) -> Result<SigningKey, KeyError> {
     let candidates = match given {
         Some(path) => {
-            let key = load_signing_key(path).map_err(KeyError::about_given_path)?;
+            let key = load_signing_key(path).map_err(KeyError::with_advice_for_given_path)?;
             vec![(path.to_owned(), key)]
         }
         None => root_keys(layout)?,
@@ -247,7 +247,7 @@ pub(super) fn root_signer(
         .ok_or_else(|| KeyError::NoRootKey(given.map_or_else(|| layout.keys(), Path::to_owned)))
 }
 
-fn found_or_made(path: &Path, entropy: &dyn Entropy) -> Result<SigningKey, KeyError> {
+fn load_or_make(path: &Path, entropy: &dyn Entropy) -> Result<SigningKey, KeyError> {
     if path.exists() { load_signing_key(path) } else { make_signing_key(path, entropy) }
 }
 

@@ -4,7 +4,7 @@ use super::{
     KeyError, Layout, RootChain, anchors,
     io::{
         is_published, load_authority, load_roots, load_ticket_key, payload_keys, private_directory,
-        private_file, required, root_keys,
+        private_file, read_required, root_keys,
     },
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -113,10 +113,10 @@ pub fn survey(layout: &Layout, in_use: &Path) -> Result<KeySummary, KeyError> {
     Ok(KeySummary {
         root_version: root.version,
         certificate_in_use: in_use.to_owned(),
-        payload_keys: trusted(&root.payload_keys, &payload_keys(layout)?),
-        root_keys: trusted(&root.root_keys, &root_keys(layout)?),
+        payload_keys: list_trusted(&root.payload_keys, &payload_keys(layout)?),
+        root_keys: list_trusted(&root.root_keys, &root_keys(layout)?),
         certificates,
-        anchors: anchors::present(layout, &chain)?
+        anchors: anchors::anchors_in_force(layout, &chain)?
             .iter()
             .map(|der| summary(der, layout.trusted_anchors()))
             .collect::<Result<_, _>>()?,
@@ -127,7 +127,7 @@ pub fn survey(layout: &Layout, in_use: &Path) -> Result<KeySummary, KeyError> {
 #[must_use]
 pub fn faults(layout: &Layout) -> Vec<KeyError> {
     let roots = load_roots(layout);
-    let trusted = roots.as_ref().map_or(Ok(()), |chain| newest_is_trusted(layout, chain));
+    let trusted = roots.as_ref().map_or(Ok(()), |chain| check_newest_is_trusted(layout, chain));
     let next = layout.next_tls_ca();
     let finished = if next.exists() { Err(KeyError::Unfinished(next)) } else { Ok(()) };
     let read_above = [layout.device_ca(), layout.ticket_key()];
@@ -149,7 +149,7 @@ pub fn faults(layout: &Layout) -> Vec<KeyError> {
 }
 
 /// Checks that new images get the newest root, because an interrupted rotation may have left an older one.
-fn newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), KeyError> {
+fn check_newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), KeyError> {
     let (trusted, newest) = (layout.trusted_root(), layout.root(chain.latest().version));
     if is_published(layout, chain)? { Ok(()) } else { Err(KeyError::Outdated { trusted, newest }) }
 }
@@ -159,7 +159,7 @@ fn newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), KeyError>
 /// # Errors
 /// [`KeyError`] if the file holds none.
 pub fn certificate(path: PathBuf) -> Result<CertificateSummary, KeyError> {
-    let der = CertificateDer::from_pem_slice(&required(&path)?);
+    let der = CertificateDer::from_pem_slice(&read_required(&path)?);
     summary(&der.map_err(|_| not_a_certificate(&path))?, path)
 }
 
@@ -171,7 +171,7 @@ pub fn summary(der: &CertificateDer<'_>, path: PathBuf) -> Result<CertificateSum
     let malformed = || not_a_certificate(&path);
     let (_, parsed) = X509Certificate::from_der(der).map_err(|_| malformed())?;
     let alternative = parsed.subject_alternative_name().map_err(|_| malformed())?;
-    let names = alternative.map(|names| names.value.general_names.iter().map(shown).collect());
+    let names = alternative.map(|names| names.value.general_names.iter().map(describe_name).collect());
     let seconds = |time: ASN1Time| Timestamp::from_secs(u64::try_from(time.timestamp()).unwrap_or_default());
     Ok(CertificateSummary {
         subject: parsed.subject().to_string(),
@@ -186,13 +186,13 @@ fn not_a_certificate(path: &Path) -> KeyError {
     KeyError::Malformed { path: path.to_owned(), expected: "a certificate in PEM" }
 }
 
-fn trusted(set: &KeySet, present: &[(PathBuf, SigningKey)]) -> Vec<TrustedKey> {
+fn list_trusted(set: &KeySet, present: &[(PathBuf, SigningKey)]) -> Vec<TrustedKey> {
     let path_of =
         |id: &KeyId| present.iter().find(|(_, key)| key.public().id() == *id).map(|(path, _)| path.clone());
     set.keys().map(|key| TrustedKey { id: key.id(), path: path_of(&key.id()) }).collect()
 }
 
-fn shown(name: &GeneralName<'_>) -> String {
+fn describe_name(name: &GeneralName<'_>) -> String {
     match name {
         GeneralName::DNSName(name) | GeneralName::URI(name) => (*name).to_owned(),
         GeneralName::IPAddress([a, b, c, d]) => std::net::Ipv4Addr::new(*a, *b, *c, *d).to_string(),

@@ -34,10 +34,10 @@ pub(super) async fn artifact(
     }) else {
         return plain_problem(StatusCode::NOT_FOUND, "An artifact is named by 64 hexadecimal digits.");
     };
-    let cached = names(request.headers(), &header::IF_NONE_MATCH, &etag);
-    only_by_digest(request.headers_mut(), &etag);
+    let cached = has_etag(request.headers(), &header::IF_NONE_MATCH, &etag);
+    keep_digest_validators(request.headers_mut(), &etag);
     let path = app.services.artifact_path(digest);
-    if let Some(last) = last_bytes(request.headers())
+    if let Some(last) = suffix_length(request.headers())
         && fs::metadata(&path).await.is_ok_and(|file| file.len() < last)
     {
         request.headers_mut().insert(header::RANGE, WHOLE);
@@ -45,38 +45,38 @@ pub(super) async fn artifact(
     let mut file = ServeFile::new(path).ignore_multi_range_requests(true).with_buf_chunk_size(PART_BYTES);
     let served = match file.try_call(request).await {
         Ok(served) => served.map(Body::new),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return missing(&app, digest).await,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return answer_missing(&app, digest).await,
         Err(error) => {
             tracing::error!(%error, %digest, "an artifact could not be read");
-            return later("The artifact cannot be read now. Try again in a moment.");
+            return try_again_later("The artifact cannot be read now. Try again in a moment.");
         }
     };
     match served.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT if cached => {
-            named(StatusCode::NOT_MODIFIED.into_response(), etag)
+            with_etag(StatusCode::NOT_MODIFIED.into_response(), etag)
         }
-        StatusCode::OK | StatusCode::PARTIAL_CONTENT => named(served, etag),
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => with_etag(served, etag),
         _ => served,
     }
 }
 
 /// Answers for bytes that are not here. The bytes of a registered digest exist somewhere, in the directory
 /// of another server or in a backup: the device tries again, and its configuration need not change.
-async fn missing(app: &App, digest: Sha256) -> Response {
+async fn answer_missing(app: &App, digest: Sha256) -> Response {
     match app.services.is_artifact_registered(digest).await {
         Ok(false) => plain_problem(StatusCode::NOT_FOUND, "There is no such artifact."),
         Ok(true) => {
             tracing::error!(%digest, "an artifact is registered, and its bytes are not in this server's directory");
-            later("This server does not have the bytes of this artifact. Try again in a moment.")
+            try_again_later("This server does not have the bytes of this artifact. Try again in a moment.")
         }
         Err(error) => {
             tracing::warn!(error = chain(&error), %digest, "nobody knows whether there is such an artifact");
-            later("The artifact cannot be looked up now. Try again in a moment.")
+            try_again_later("The artifact cannot be looked up now. Try again in a moment.")
         }
     }
 }
 
-fn later(detail: &str) -> Response {
+fn try_again_later(detail: &str) -> Response {
     let mut response = plain_problem(StatusCode::SERVICE_UNAVAILABLE, detail);
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
     response
@@ -84,8 +84,8 @@ fn later(detail: &str) -> Response {
 
 /// Makes the digest the only validator: dates of files mean nothing, and a range continues only a
 /// download of the same digest.
-fn only_by_digest(headers: &mut HeaderMap, etag: &HeaderValue) {
-    if headers.contains_key(header::IF_RANGE) && !names(headers, &header::IF_RANGE, etag) {
+fn keep_digest_validators(headers: &mut HeaderMap, etag: &HeaderValue) {
+    if headers.contains_key(header::IF_RANGE) && !has_etag(headers, &header::IF_RANGE, etag) {
         headers.remove(header::RANGE);
     }
     for dated in [
@@ -101,15 +101,15 @@ fn only_by_digest(headers: &mut HeaderMap, etag: &HeaderValue) {
 
 /// Returns the length of a suffix that is asked for. One that is longer than the bytes means all of them
 /// (RFC 9110, section 14.1.2).
-fn last_bytes(headers: &HeaderMap) -> Option<u64> {
+fn suffix_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::RANGE)?.to_str().ok()?.trim().strip_prefix("bytes=-")?.parse().ok()
 }
 
-fn names(headers: &HeaderMap, header: &header::HeaderName, etag: &HeaderValue) -> bool {
+fn has_etag(headers: &HeaderMap, header: &header::HeaderName, etag: &HeaderValue) -> bool {
     headers.get(header).is_some_and(|value| value == etag)
 }
 
-fn named(mut response: Response, etag: HeaderValue) -> Response {
+fn with_etag(mut response: Response, etag: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.remove(header::LAST_MODIFIED);
     headers.insert(header::ETAG, etag);

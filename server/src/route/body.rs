@@ -136,12 +136,12 @@ pub(super) async fn discard(app: &App, body: Body, limit: usize) -> bool {
 /// Checks the head of a body that is read item by item, by type and limit; the body may be empty. Returns
 /// whether it is compressed by gzip.
 pub(super) fn check_items(headers: &HeaderMap, body: &Body, limit: usize) -> Result<bool, RouteError> {
-    if announced(headers).is_some_and(|length| length > limit as u64) {
+    if announced_length(headers).is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
     let is_empty = body.is_end_stream() || body.size_hint().exact() == Some(0);
     if is_empty || is_of_type(headers, "application/json") {
-        Ok(!is_empty && matches!(Coding::of(headers)?, Coding::Gzip))
+        Ok(!is_empty && matches!(Coding::from_headers(headers)?, Coding::Gzip))
     } else {
         Err(wrong_type("application/json"))
     }
@@ -162,7 +162,7 @@ pub(super) fn blocking_reader(app: &App, body: Body) -> impl Read + Send + use<>
         };
         let part = part.and_then(|bytes| {
             let slow = || io::Error::new(io::ErrorKind::TimedOut, "it arrived too slowly");
-            if rate.is_kept(asked.elapsed(), bytes.len()) { Ok(bytes) } else { Err(slow()) }
+            if rate.is_met(asked.elapsed(), bytes.len()) { Ok(bytes) } else { Err(slow()) }
         });
         Some((part, (body, rate)))
     };
@@ -183,16 +183,16 @@ impl LeastRate {
         Self { bytes_per_s, period, waited: Duration::ZERO, bytes: 0 }
     }
 
-    /// Counts a part that took this long to arrive, and returns whether the rate is kept.
-    fn is_kept(&mut self, waited: Duration, bytes: usize) -> bool {
+    /// Counts a part that took this long to arrive, and returns whether the rate is met.
+    fn is_met(&mut self, waited: Duration, bytes: usize) -> bool {
         self.waited += waited;
         self.bytes += bytes as u64;
         if self.waited < self.period {
             return true;
         }
-        let is_kept = self.bytes >= self.waited.as_secs() * u64::from(self.bytes_per_s);
+        let is_met = self.bytes >= self.waited.as_secs() * u64::from(self.bytes_per_s);
         (self.waited, self.bytes) = (Duration::ZERO, 0);
-        is_kept
+        is_met
     }
 }
 
@@ -216,14 +216,14 @@ pub(super) async fn read_parts(
     limit: usize,
     factor: usize,
 ) -> Result<WholeBody, RouteError> {
-    let announced = announced(headers);
+    let announced = announced_length(headers);
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
     // Memory that is never written to costs nothing: an announced length is free until bytes arrive.
     let bytes = Vec::with_capacity(announced.and_then(|length| length.try_into().ok()).unwrap_or(0));
     let gathered = Gathered { bytes, memory: app.memory.open(holders), limit, factor };
-    let mut gathered = Unpacked::of(Coding::of(headers)?, gathered);
+    let mut gathered = Unpacked::new(Coding::from_headers(headers)?, gathered);
     let mut parts = Limited::new(body, limit).into_data_stream();
     let read = async move {
         while let Some(part) = parts.next().await {
@@ -234,9 +234,9 @@ pub(super) async fn read_parts(
                 let detail = "The message ended before its announced length.".to_owned();
                 RouteError::Message(StatusCode::BAD_REQUEST, detail)
             })?;
-            gathered.write(&part).map_err(|error| not_gathered(error, limit))?;
+            gathered.write(&part).map_err(|error| gather_error(error, limit))?;
         }
-        gathered.finish().map_err(|error| not_gathered(error, limit))
+        gathered.finish().map_err(|error| gather_error(error, limit))
     };
     let Gathered { bytes, memory, .. } =
         timeout(app.request_timeout, read).await.map_err(|_| RouteError::Slow)??;
@@ -285,7 +285,7 @@ enum Unpacked {
 }
 
 impl Unpacked {
-    const fn of(coding: Coding, gathered: Gathered) -> Self {
+    const fn new(coding: Coding, gathered: Gathered) -> Self {
         match coding {
             Coding::Identity => Self::Plain(gathered),
             Coding::Gzip => Self::EmptyGzip(gathered),
@@ -296,7 +296,7 @@ impl Unpacked {
         if let Self::EmptyGzip(gathered) = self
             && !part.is_empty()
         {
-            let memory = gathered.memory.another();
+            let memory = gathered.memory.open_another();
             let gathered =
                 std::mem::replace(gathered, Gathered { bytes: Vec::new(), memory, limit: 0, factor: 0 });
             *self = Self::Gzip(MultiGzDecoder::new(gathered));
@@ -316,7 +316,7 @@ impl Unpacked {
     }
 }
 
-fn not_gathered(error: io::Error, limit: usize) -> RouteError {
+fn gather_error(error: io::Error, limit: usize) -> RouteError {
     match error.into_inner().map(<dyn std::error::Error + Send + Sync>::downcast::<Full>) {
         Some(Ok(full)) => match *full {
             Full::TooLong => too_large(limit),
@@ -337,7 +337,7 @@ enum Coding {
 }
 
 impl Coding {
-    fn of(headers: &HeaderMap) -> Result<Self, RouteError> {
+    fn from_headers(headers: &HeaderMap) -> Result<Self, RouteError> {
         let values = headers.get_all(header::CONTENT_ENCODING).iter();
         let codings = values.flat_map(|value| value.to_str().unwrap_or("?").split(','));
         let codings = codings.map(|coding| coding.trim().to_ascii_lowercase());
@@ -346,7 +346,7 @@ impl Coding {
         match packed.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             [] => Ok(Self::Identity),
             ["gzip" | "x-gzip"] => Ok(Self::Gzip),
-            _ => Err(unsupported(
+            _ => Err(unsupported_coding(
                 "The message is packed in a way that is not read here. Pack it by gzip, or send it as it is and \
                  without Content-Encoding.",
             )),
@@ -354,15 +354,15 @@ impl Coding {
     }
 }
 
-fn unsupported(text: &str) -> RouteError {
+fn unsupported_coding(text: &str) -> RouteError {
     RouteError::Message(StatusCode::UNSUPPORTED_MEDIA_TYPE, text.to_owned())
 }
 
 /// Refuses a compressed stream of bytes: its real size would be known too late.
 pub(super) fn expect_plain(headers: &HeaderMap) -> Result<(), RouteError> {
-    match Coding::of(headers) {
+    match Coding::from_headers(headers) {
         Ok(Coding::Identity) => Ok(()),
-        _ => Err(unsupported("Files are read as they are. Send it unpacked, and without Content-Encoding.")),
+        _ => Err(unsupported_coding("Files are read as they are. Send it unpacked, and without Content-Encoding.")),
     }
 }
 
@@ -376,7 +376,7 @@ pub(super) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
 }
 
 /// Returns the length of a body, if its head has it.
-pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn announced_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
@@ -388,11 +388,11 @@ mod tests {
     fn a_trickle_is_told_from_a_pause() {
         let mut rate = LeastRate::new(1024, Duration::from_secs(30));
         let seconds = Duration::from_secs;
-        assert!(rate.is_kept(seconds(29), 1), "a pause is no trickle yet");
-        assert!(rate.is_kept(seconds(2), 100_000));
-        assert!(rate.is_kept(seconds(20), 1), "each period counts for itself");
-        assert!(!rate.is_kept(seconds(20), 1));
+        assert!(rate.is_met(seconds(29), 1), "a pause is no trickle yet");
+        assert!(rate.is_met(seconds(2), 100_000));
+        assert!(rate.is_met(seconds(20), 1), "each period counts for itself");
+        assert!(!rate.is_met(seconds(20), 1));
         let mut unlimited = LeastRate::new(0, Duration::from_secs(30));
-        assert!(unlimited.is_kept(seconds(3600), 0));
+        assert!(unlimited.is_met(seconds(3600), 0));
     }
 }

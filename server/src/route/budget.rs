@@ -77,7 +77,7 @@ pub(crate) struct Reservation {
 
 impl Holders {
     /// Returns the known holder alone, whatever the address.
-    pub(super) const fn by_name(self) -> Self {
+    pub(super) const fn without_address(self) -> Self {
         Self { address: None, known: self.known }
     }
 
@@ -189,7 +189,7 @@ impl Reservation {
     }
 
     /// Opens another reservation for the same holders, empty.
-    pub(super) fn another(&self) -> Self {
+    pub(super) fn open_another(&self) -> Self {
         self.budget.open(self.holders)
     }
 
@@ -204,7 +204,7 @@ impl Reservation {
     }
 
     /// Returns the bytes, which hold this memory until they are dropped.
-    pub(super) fn with(mut self, bytes: Vec<u8>) -> Bytes {
+    pub(super) fn with_bytes(mut self, bytes: Vec<u8>) -> Bytes {
         self.cover(bytes.len());
         Bytes::from_owner(HeldBytes { bytes, _memory: self })
     }
@@ -245,24 +245,24 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    fn at(address: &str) -> Holders {
+    fn holders_at(address: &str) -> Holders {
         Holders { address: Some(AddressKey::of(address.parse().unwrap())), known: None }
     }
 
     fn company(id: i64, address: &str) -> Holders {
-        Holders { known: Some(Holder::Company(CompanyId::new(id).unwrap())), ..at(address) }
+        Holders { known: Some(Holder::Company(CompanyId::new(id).unwrap())), ..holders_at(address) }
     }
 
     #[test]
     fn one_holder_leaves_half_and_many_leave_some_for_the_next() {
         let budget = Budget::new(120);
-        let first: Vec<_> = std::iter::from_fn(|| budget.reserve(at("192.0.2.1"), 10).ok()).collect();
+        let first: Vec<_> = std::iter::from_fn(|| budget.reserve(holders_at("192.0.2.1"), 10).ok()).collect();
         assert_eq!(first.len(), 6);
-        assert_eq!(budget.reserve(at("192.0.2.1"), 10).err(), Some(NoneFree::Share));
-        let second: Vec<_> = std::iter::from_fn(|| budget.reserve(at("198.51.100.2"), 10).ok()).collect();
+        assert_eq!(budget.reserve(holders_at("192.0.2.1"), 10).err(), Some(NoneFree::Share));
+        let second: Vec<_> = std::iter::from_fn(|| budget.reserve(holders_at("198.51.100.2"), 10).ok()).collect();
         assert_eq!(second.len(), 3);
-        assert!(budget.reserve(at("203.0.113.3"), 10).is_ok());
-        assert_eq!(budget.reserve(at("203.0.113.3"), 200).err(), Some(NoneFree::All));
+        assert!(budget.reserve(holders_at("203.0.113.3"), 10).is_ok());
+        assert_eq!(budget.reserve(holders_at("203.0.113.3"), 200).err(), Some(NoneFree::All));
         drop((first, second));
         assert_eq!(budget.held_bytes(), 0);
         assert!(budget.held.lock().unwrap().by_holder.is_empty());
@@ -291,13 +291,13 @@ mod tests {
                     "2001:db8:1:23" => format!("{network}{number:02}::1"),
                     _ => format!("{network}{number}"),
                 };
-                held.extend(std::iter::from_fn(|| budget.reserve(at(&address), 1).ok()));
+                held.extend(std::iter::from_fn(|| budget.reserve(holders_at(&address), 1).ok()));
             }
             assert_eq!(budget.held_bytes(), expected, "{network}");
-            assert!(budget.reserve(at("198.51.100.2"), 10).is_ok());
+            assert!(budget.reserve(holders_at("198.51.100.2"), 10).is_ok());
         }
         let budget = Budget::new(120);
-        let addresses = (0..4096).map(|part| at(&format!("2001:db8:1:{:x}::1", part * 16)));
+        let addresses = (0..4096).map(|part| holders_at(&format!("2001:db8:1:{:x}::1", part * 16)));
         let held: Vec<_> = addresses.filter_map(|holders| budget.reserve(holders, 1).ok()).collect();
         assert_eq!(held.len(), 90, "a /48 leaves a quarter");
     }
@@ -307,11 +307,11 @@ mod tests {
         let budget = Budget::with_reserve(120, 10, 20);
         let mut held = Vec::new();
         for network in 0..16 {
-            let mut all = budget.open(at(&format!("198.51.{network}.1")));
+            let mut all = budget.open(holders_at(&format!("198.51.{network}.1")));
             while all.grow(1).is_ok() {}
             held.push(all);
         }
-        for holders in [at("198.51.0.1"), at("192.0.2.1"), company(7, "192.0.2.1")] {
+        for holders in [holders_at("198.51.0.1"), holders_at("192.0.2.1"), company(7, "192.0.2.1")] {
             let mut small = budget.open(holders);
             assert_eq!([small.grow(6), small.grow(4)], [Ok(()); 2]);
             let before = budget.held_bytes();
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn a_reservation_that_cannot_grow_stays_as_it_was() {
         let budget = Budget::new(100);
-        let mut held = budget.reserve(at("192.0.2.1"), 30).unwrap();
+        let mut held = budget.reserve(holders_at("192.0.2.1"), 30).unwrap();
         assert_eq!(held.grow(30), Err(NoneFree::Share));
         assert_eq!(budget.held_bytes(), 30);
         assert_eq!(held.grow(20), Ok(()));
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn bytes_hold_memory_until_they_are_gone() {
         let budget = Budget::new(100);
-        let bytes = budget.reserve(at("192.0.2.1"), 10).unwrap().with(vec![7; 90]);
+        let bytes = budget.reserve(holders_at("192.0.2.1"), 10).unwrap().with_bytes(vec![7; 90]);
         let again = bytes.clone();
         drop(bytes);
         assert_eq!((budget.held_bytes(), again.len()), (90, 90));
@@ -348,12 +348,12 @@ mod tests {
     #[tokio::test]
     async fn a_request_waits_for_memory_and_not_for_ever() {
         let budget = Budget::new(100);
-        let first = budget.reserve(at("192.0.2.1"), 50).unwrap();
+        let first = budget.reserve(holders_at("192.0.2.1"), 50).unwrap();
         let short = Duration::from_millis(5);
-        assert_eq!(budget.wait(at("192.0.2.1"), 10, short).await.err(), Some(NoneFree::Share));
+        assert_eq!(budget.wait(holders_at("192.0.2.1"), 10, short).await.err(), Some(NoneFree::Share));
         let waiting = tokio::spawn({
             let budget = budget.clone();
-            async move { budget.wait(at("192.0.2.1"), 10, Duration::from_mins(1)).await.is_ok() }
+            async move { budget.wait(holders_at("192.0.2.1"), 10, Duration::from_mins(1)).await.is_ok() }
         });
         tokio::task::yield_now().await;
         drop(first);

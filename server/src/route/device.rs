@@ -3,7 +3,7 @@
 use super::{
     App, Peer, address_key, body, holders,
     problem::{RouteError, answer},
-    record::Subject,
+    request_log::Subject,
 };
 use crate::{
     keys::DeviceCertificate,
@@ -34,24 +34,24 @@ pub(super) async fn hello(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    answer(&app, challenge(&app, &peer, request).await)
+    answer(&app, answer_hello(&app, &peer, request).await)
 }
 
-async fn challenge(app: &App, peer: &Peer, request: Request) -> Result<Challenge, RouteError> {
+async fn answer_hello(app: &App, peer: &Peer, request: Request) -> Result<Challenge, RouteError> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let body = body::read(app, holders(peer), request, MAX_HELLO_BYTES).await?;
     let hello = app.services.read_hello(&body)?;
     let began = Instant::now();
-    let answer = admitted(app, answer_unless_guessed(app, peer, hello)).await;
+    let answer = run_admitted(app, answer_unless_guessed(app, peer, hello)).await;
     if let Err(RouteError::TooMany(_)) = answer {
-        sleep_until(began + whole_steps(began.elapsed())).await;
+        sleep_until(began + round_up_to_step(began.elapsed())).await;
     }
     answer
 }
 
 /// Returns the time that an answer takes which is held back: a hit, which reads more than a miss, must not be
 /// told from one by its time.
-fn whole_steps(took: Duration) -> Duration {
+fn round_up_to_step(took: Duration) -> Duration {
     HELD_BACK_STEP * u32::try_from(took.as_nanos() / HELD_BACK_STEP.as_nanos() + 1).unwrap_or(1)
 }
 
@@ -60,13 +60,13 @@ async fn answer_unless_guessed(app: &App, peer: &Peer, hello: HelloRequest) -> R
     let heard = app.services.examine_hello(hello).await?;
     let (from, now) = (address_key(peer), app.started.elapsed());
     if !heard.is_claimed {
-        let waits = app.guesses.count(from, &heard.guesses, now);
+        let waits = app.guess_limiter.count(from, &heard.guesses, now);
         return waits.map_or(heard.answer.map_err(Into::into), |wait| Err(RouteError::TooMany(wait)));
     }
-    match app.guesses.wait(from, &heard.deciding, now) {
+    match app.guess_limiter.wait(from, &heard.deciding, now) {
         Some(wait) if !app.services.has_more_than_identifiers(&heard, certificate(peer)).await? => {
             // Neither the pause nor what counts from now on may tell it from a miss.
-            let longest = app.guesses.count(from, &heard.guesses, now);
+            let longest = app.guess_limiter.count(from, &heard.guesses, now);
             Err(RouteError::TooMany(longest.unwrap_or(wait)))
         }
         _ => Ok(heard.answer?),
@@ -79,21 +79,21 @@ pub(super) async fn prove(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    let granted = grant(&app, &peer, request).await;
+    let granted = enroll(&app, &peer, request).await;
     let subject = granted.as_ref().ok().map(|grant| (grant.device_id, grant.generation));
     let mut response = answer(&app, granted);
     if let Some((device, generation)) = subject {
-        app.metrics.enrolled(generation == Generation::default().next());
+        app.metrics.count_enrollment(generation == Generation::default().next());
         response.extensions_mut().insert(Subject { device, generation });
     }
     response
 }
 
-async fn grant(app: &App, peer: &Peer, request: Request) -> Result<Grant, RouteError> {
+async fn enroll(app: &App, peer: &Peer, request: Request) -> Result<Grant, RouteError> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let body = body::read(app, holders(peer), request, MAX_PROVE_BYTES).await?;
     let origin = Origin { network: Some(address_key(peer)), certificate: certificate(peer) };
-    admitted(app, grant_unless_too_often(app, &body, origin)).await
+    run_admitted(app, grant_unless_too_often(app, &body, origin)).await
 }
 
 /// Enrolls a device, unless it does so too often. Its proven key is counted, so that nobody else uses up
@@ -114,9 +114,9 @@ pub(super) async fn report(
 }
 
 async fn acknowledge(app: &App, peer: &Peer, request: Request) -> Result<Acknowledged, RouteError> {
-    let who = enrolled(app, peer)?;
+    let who = check_device(app, peer)?;
     let report = message(app, peer, request, MAX_REPORT_BYTES).await?;
-    admitted(app, app.services.report(who, report)).await
+    run_admitted(app, app.services.report(who, report)).await
 }
 
 /// `POST /device/v1/check-in`
@@ -125,17 +125,17 @@ pub(super) async fn check_in(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    answer(&app, news(&app, &peer, request).await)
+    answer(&app, answer_check_in(&app, &peer, request).await)
 }
 
-async fn news(app: &App, peer: &Peer, request: Request) -> Result<News, RouteError> {
-    let who = enrolled(app, peer)?;
+async fn answer_check_in(app: &App, peer: &Peer, request: Request) -> Result<News, RouteError> {
+    let who = check_device(app, peer)?;
     let check_in = message(app, peer, request, MAX_CHECK_IN_BYTES).await?;
-    admitted(app, app.services.check_in_from(who, Some(address_key(peer)), check_in)).await
+    run_admitted(app, app.services.check_in_from(who, Some(address_key(peer)), check_in)).await
 }
 
 /// Returns the device that the client certificate names, unless it asks too often.
-fn enrolled(app: &App, peer: &Peer) -> Result<DeviceIdentityCert, RouteError> {
+fn check_device(app: &App, peer: &Peer) -> Result<DeviceIdentityCert, RouteError> {
     let known = certificate(peer).ok_or(RouteError::NoCertificate)?;
     app.by_device.check(known.device).map_err(RouteError::TooMany)?;
     Ok(known)
@@ -153,17 +153,17 @@ async fn message<T: DeserializeOwned>(
     limit: usize,
 ) -> Result<T, RouteError> {
     let body = body::read(app, holders(peer), request, limit).await?;
-    serde_json::from_slice(&body).map_err(|error| RouteError::malformed(&error))
+    serde_json::from_slice(&body).map_err(|error| RouteError::malformed_message(&error))
 }
 
 /// Runs a service if there is room for it. Only a completely received message takes a place, so that slow
 /// senders cannot keep others out.
-async fn admitted<T, E: Into<RouteError>>(
+async fn run_admitted<T, E: Into<RouteError>>(
     app: &App,
     service: impl Future<Output = Result<T, E>>,
 ) -> Result<T, RouteError> {
     let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;
-    let _counted = app.metrics.in_progress();
+    let _counted = app.metrics.count_in_progress();
     let answered = timeout(app.request_timeout, service).await.map_err(|_| RouteError::Busy)?;
     answered.map_err(Into::into)
 }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn answers_that_are_held_back_take_the_same_time_whatever_was_read() {
         for (took_us, expected_ms) in [(0, 100), (700, 100), (1_000, 100), (99_999, 100), (100_001, 200)] {
-            let steps = whole_steps(Duration::from_micros(took_us));
+            let steps = round_up_to_step(Duration::from_micros(took_us));
             assert_eq!(steps, Duration::from_millis(expected_ms), "{took_us}");
         }
     }

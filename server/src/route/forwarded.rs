@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Makes the client the peer of a request that came through a proxy.
-pub(super) async fn know_client(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn set_client_address(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     if let Some(peer) = request.extensions().get::<Peer>().copied()
         && let Some(client) = client(peer.address.ip(), request.headers(), &app.proxies)
     {
@@ -75,7 +75,7 @@ fn address(node: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn found(header: ProxyHeader, peer: &str, lines: &[&str]) -> Option<String> {
+    fn find_client(header: ProxyHeader, peer: &str, lines: &[&str]) -> Option<String> {
         let proxies = Proxies::parse(&["192.0.2.0/24".to_owned(), "2001:db8::1".to_owned()], header).unwrap();
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -103,7 +103,7 @@ mod tests {
             ("192.0.2.1", &["198.51.100.7, unknown"], None),
             ("192.0.2.1", &[], None),
         ] {
-            let found = found(ProxyHeader::XForwardedFor, peer, lines);
+            let found = find_client(ProxyHeader::XForwardedFor, peer, lines);
             assert_eq!(found.as_deref(), expected, "{peer} {lines:?}");
         }
     }
@@ -117,7 +117,7 @@ mod tests {
             (&["for=unknown"], None),
             (&["proto=https"], None),
         ] {
-            assert_eq!(found(ProxyHeader::Forwarded, "192.0.2.1", lines).as_deref(), expected, "{lines:?}");
+            assert_eq!(find_client(ProxyHeader::Forwarded, "192.0.2.1", lines).as_deref(), expected, "{lines:?}");
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         memory_bytes: app.memory.held_bytes(),
         disk_free_bytes: files::free_bytes(&app.services.settings().artifact_directory).unwrap_or_default(),
     };
-    match app.metrics.encoded(&now) {
+    match app.metrics.encode(&now) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written");

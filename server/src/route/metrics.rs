@@ -144,7 +144,7 @@ impl Metrics {
     }
 
     /// Returns all metrics as text, together with the present measurements.
-    pub(super) fn encoded(&self, now: &Measured) -> Result<String, fmt::Error> {
+    pub(super) fn encode(&self, now: &Measured) -> Result<String, fmt::Error> {
         self.waiting_writes.set(i64::try_from(now.waiting_writes).unwrap_or(i64::MAX));
         self.memory.set(i64::try_from(now.memory_bytes).unwrap_or(i64::MAX));
         self.disk_free.set(i64::try_from(now.disk_free_bytes).unwrap_or(i64::MAX));
@@ -153,50 +153,50 @@ impl Metrics {
         Ok(buffer)
     }
 
-    pub(super) fn request(&self, route: &str, status: u16, took: Duration) {
+    pub(super) fn count_request(&self, route: &str, status: u16, took: Duration) {
         let route = route.to_owned();
         self.durations.get_or_create(&RouteLabel { route: route.clone() }).observe(took.as_secs_f64());
         self.requests.get_or_create(&RequestLabels { route, status }).inc();
     }
 
-    pub(super) fn refused(&self, kind: RefusalKind) {
+    pub(super) fn count_refusal(&self, kind: RefusalKind) {
         self.refusals.get_or_create(&RefusalLabel { kind: kind.name() }).inc();
     }
 
-    pub(super) fn enrolled(&self, first: bool) {
+    pub(super) fn count_enrollment(&self, first: bool) {
         let generation = if first { "first" } else { "later" };
         self.enrollments.get_or_create(&EnrollmentLabel { generation }).inc();
     }
 
     /// Counts an open connection until the guard is dropped.
     #[must_use]
-    pub fn connection(&self) -> Counted {
+    pub fn count_connection(&self) -> Counted {
         Counted::new(&self.connections)
     }
 
     /// Counts a message in progress until the guard is dropped.
     #[must_use]
-    pub(super) fn in_progress(&self) -> Counted {
+    pub(super) fn count_in_progress(&self) -> Counted {
         Counted::new(&self.in_progress)
     }
 
     /// Counts a connection that ended before TLS was set up.
-    pub fn handshake_failed(&self) {
+    pub fn count_handshake_failure(&self) {
         self.handshake_failures.inc();
     }
 
     /// Sets the end of the server's certificate.
-    pub fn certificate_ends(&self, end: Timestamp) {
+    pub fn set_certificate_end(&self, end: Timestamp) {
         self.certificate_end.set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// Stores the time at which uploads will find no room; `None` if the disk does not fill.
-    pub fn disk_is_full(&self, at: Option<Timestamp>) {
+    pub fn set_disk_full(&self, at: Option<Timestamp>) {
         self.disk_full.set(at.map_or(0, |at| i64::try_from(at.as_secs()).unwrap_or(i64::MAX)));
     }
 
     /// Counts a connection that was closed because there were too many.
-    pub fn connection_refused(&self) {
+    pub fn count_refused_connection(&self) {
         self.connections_refused.inc();
     }
 }
@@ -225,14 +225,14 @@ mod tests {
     #[test]
     fn what_is_counted_is_shown() {
         let metrics = Metrics::new();
-        metrics.request("/device/v1/hello", 404, Duration::from_millis(3));
-        metrics.refused(RefusalKind::NotClaimed);
-        metrics.enrolled(true);
-        metrics.certificate_ends(Timestamp(1_800_000_000_000));
-        metrics.disk_is_full(Some(Timestamp(1_900_000_000_000)));
-        let open = metrics.connection();
+        metrics.count_request("/device/v1/hello", 404, Duration::from_millis(3));
+        metrics.count_refusal(RefusalKind::NotClaimed);
+        metrics.count_enrollment(true);
+        metrics.set_certificate_end(Timestamp(1_800_000_000_000));
+        metrics.set_disk_full(Some(Timestamp(1_900_000_000_000)));
+        let open = metrics.count_connection();
         let text =
-            metrics.encoded(&Measured { waiting_writes: 3, memory_bytes: 4096, disk_free_bytes: 7 }).unwrap();
+            metrics.encode(&Measured { waiting_writes: 3, memory_bytes: 4096, disk_free_bytes: 7 }).unwrap();
         for line in [
             "unbox_requests_total{route=\"/device/v1/hello\",status=\"404\"} 1",
             "unbox_request_duration_seconds_count{route=\"/device/v1/hello\"} 1",
@@ -251,7 +251,7 @@ mod tests {
         drop(open);
         assert!(
             metrics
-                .encoded(&Measured { waiting_writes: 3, memory_bytes: 4096, disk_free_bytes: 7 })
+                .encode(&Measured { waiting_writes: 3, memory_bytes: 4096, disk_free_bytes: 7 })
                 .unwrap()
                 .contains("unbox_connections 0")
         );

@@ -4,7 +4,7 @@
 //! * [`device_router`] serves devices and the management API's clients over TLS; [`api_router`] that API
 //!   alone, for a proxy; [`plain_router`] the part that needs no secrecy (health, artifacts), for a load
 //!   balancer; [`metrics_router`] the metrics, for a scraper.
-//! * A request passes `record.rs` (one log line, metrics), then its handler: `device.rs`,
+//! * A request passes `request_log.rs` (one log line, metrics), then its handler: `device.rs`,
 //!   `artifact.rs`, `health.rs`. Any error is a [`problem::RouteError`], and becomes an answer in
 //!   `problem.rs` and nowhere else.
 //! * [`api`] is the management API; its errors have a form of their own, in `api/wire/status.rs`.
@@ -18,13 +18,13 @@ mod body;
 mod budget;
 mod device;
 mod forwarded;
-mod guesses;
+mod guess_limit;
 mod health;
 mod limits;
 mod metrics;
 mod peer;
 mod problem;
-mod record;
+mod request_log;
 
 pub(crate) use budget::{Budget, Holders, Reservation};
 pub use limits::AddressKey;
@@ -44,7 +44,7 @@ use axum::{
     routing::{get, post},
 };
 use governor::clock::MonotonicClock;
-use guesses::Guesses;
+use guess_limit::GuessLimiter;
 use limits::Limiter;
 use problem::RouteError;
 use std::{sync::Arc, time::Duration};
@@ -76,7 +76,7 @@ pub struct App {
     proxies: Proxies,
     by_address: Limiter,
     by_device: Limiter,
-    guesses: Guesses,
+    guess_limiter: GuessLimiter,
     started: Instant,
     /// The quotas of accounts.
     quota: ApiQuota,
@@ -101,7 +101,7 @@ impl App {
             request_timeout: limits.request_timeout,
             by_address: Limiter::new(limits.address),
             by_device: Limiter::with_quota(limits.device_quota(), MonotonicClock),
-            guesses: Guesses::new(limits.series),
+            guess_limiter: GuessLimiter::new(limits.series),
             started: Instant::now(),
             quota: ApiQuota::new(limits.api_queries_per_100s),
         })
@@ -152,22 +152,22 @@ pub fn device_router(app: Arc<App>) -> Router {
         .route(PROVE_PATH, post(device::prove))
         .route(REPORT_PATH, post(device::report))
         .route(CHECK_IN_PATH, post(device::check_in));
-    finished_with_api(messages.merge(management()).merge(public()), app)
+    add_layers_and_api(messages.merge(management()).merge(public()), app)
 }
 
 /// Returns the management API, for this machine or for a proxy with TLS.
 pub fn api_router(app: Arc<App>) -> Router {
-    finished_with_api(management().merge(public()), app)
+    add_layers_and_api(management().merge(public()), app)
 }
 
 /// Returns the routes that need neither secrecy nor a certificate.
 pub fn plain_router(app: Arc<App>) -> Router {
-    finished(public(), app)
+    add_layers(public(), app)
 }
 
 /// Returns the metrics, for a scraper; on addresses that serve nothing else.
 pub fn metrics_router(app: Arc<App>) -> Router {
-    finished(Router::new().route("/metrics", get(health::metrics)), app)
+    add_layers(Router::new().route("/metrics", get(health::metrics)), app)
 }
 
 fn management() -> Router<Arc<App>> {
@@ -184,19 +184,19 @@ fn public() -> Router<Arc<App>> {
         .route("/readyz", get(health::ready))
 }
 
-fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+fn add_layers(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(from_fn_with_state(app.clone(), record::record))
-        .layer(from_fn_with_state(app.clone(), forwarded::know_client))
+        .layer(from_fn_with_state(app.clone(), request_log::log_request))
+        .layer(from_fn_with_state(app.clone(), forwarded::set_client_address))
         .with_state(app)
 }
 
 /// Finishes routes that include the management API: with its batches, and with paths in which the slashes
 /// of a name are encoded, which no route matches until they are decoded.
-fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
-    let plain = finished(router.clone(), app.clone());
+fn add_layers_and_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+    let plain = add_layers(router.clone(), app.clone());
     let (in_batch, batched) = (plain.clone(), app.clone());
     let batch = async move |request| api::batch::answer(&batched, in_batch, request).await;
     let again = async move |request| match api::plain_path(request) {
@@ -206,8 +206,8 @@ fn finished_with_api(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     router
         .route("/batch", post(batch))
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(from_fn_with_state(app.clone(), record::record))
-        .layer(from_fn_with_state(app.clone(), forwarded::know_client))
+        .layer(from_fn_with_state(app.clone(), request_log::log_request))
+        .layer(from_fn_with_state(app.clone(), forwarded::set_client_address))
         .fallback(again)
         .with_state(app)
 }

@@ -56,7 +56,7 @@ impl From<ServiceError> for RouteError {
 impl RouteError {
     /// Makes the refusal of a malformed message, with the place. The parser's own words might repeat a
     /// secret.
-    pub(super) fn malformed(error: &serde_json::Error) -> Self {
+    pub(super) fn malformed_message(error: &serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         let detail = format!("The message cannot be read at line {line}, column {column}.");
         Self::Message(StatusCode::BAD_REQUEST, detail)
@@ -150,15 +150,15 @@ pub(super) fn plain_problem(status: StatusCode, detail: &str) -> Response {
 
 /// Answers for a path that does not exist.
 pub(super) async fn no_such_path(request: Request) -> Response {
-    outside(&request, StatusCode::NOT_FOUND, "There is nothing at this path.")
+    answer_outside(&request, StatusCode::NOT_FOUND, "There is nothing at this path.")
 }
 
 /// Answers for a path with another method; the router adds the right one.
 pub(super) async fn no_such_method(request: Request) -> Response {
-    outside(&request, StatusCode::METHOD_NOT_ALLOWED, "This path takes another method.")
+    answer_outside(&request, StatusCode::METHOD_NOT_ALLOWED, "This path takes another method.")
 }
 
-fn outside(request: &Request, status: StatusCode, detail: &str) -> Response {
+fn answer_outside(request: &Request, status: StatusCode, detail: &str) -> Response {
     let path = request.uri().path();
     if api::is_path(path) {
         return api::no_such_method(status, detail);

@@ -3,7 +3,7 @@
 use super::{
     acme,
     connections::{Connections, Place, UnderWay},
-    proxied::client_address,
+    proxy_protocol::client_address,
     stream::Stream,
 };
 use crate::{
@@ -71,12 +71,12 @@ where
         let under_way = self.place.begin();
         request.extensions_mut().insert(self.peer);
         let answered = self.router.call(request);
-        async move { Ok(until_sent(answered.await?, under_way)) }.boxed()
+        async move { Ok(hold_until_sent(answered.await?, under_way)) }.boxed()
     }
 }
 
 /// Keeps the request under way until all of its answer is sent.
-fn until_sent(answer: Response, under_way: UnderWay) -> Response {
+fn hold_until_sent(answer: Response, under_way: UnderWay) -> Response {
     answer.map(|body| {
         Body::new(body.map_err(move |error| {
             let _ = &under_way;
@@ -141,24 +141,24 @@ impl Doorway {
     /// Admits a connection, if there is a place for it.
     fn enter(&self, tcp: TcpStream) -> io::Result<(Stream, Place)> {
         let address = tcp.peer_addr()?.ip();
-        let place = self.connections.admit(self.counted(address)).ok_or_else(|| self.refused())?;
+        let place = self.connections.admit(self.counted_address(address)).ok_or_else(|| self.refuse())?;
         tcp.set_nodelay(true)?;
         // A client that stops reading its answer is disconnected after this time (tcp(7)).
         let stall = u32::try_from(self.stall_timeout.as_millis()).unwrap_or(u32::MAX);
         setsockopt(&tcp, TcpUserTimeout, &stall)?;
-        let mut stream = Stream::new(tcp, &place, self.app.metrics().connection());
-        stream.set_address(self.counted(address));
+        let mut stream = Stream::new(tcp, &place, self.app.metrics().count_connection());
+        stream.set_address(self.counted_address(address));
         Ok((stream, place))
     }
 
     /// Returns the address that a connection counts for; none if it is a trusted proxy's, which connects for
     /// many.
-    fn counted(&self, address: IpAddr) -> Option<IpAddr> {
+    fn counted_address(&self, address: IpAddr) -> Option<IpAddr> {
         (!self.proxies.trust(address)).then_some(address)
     }
 
-    fn refused(&self) -> io::Error {
-        self.app.metrics().connection_refused();
+    fn refuse(&self) -> io::Error {
+        self.app.metrics().count_refused_connection();
         io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections")
     }
 }
@@ -191,7 +191,7 @@ impl Accept<TcpStream, Router> for TlsDoor {
             let (stream, place) = entered?;
             let accepted = door.handshake(stream, address?, router, place).await;
             accepted.inspect_err(|error| {
-                door.doorway.app.metrics().handshake_failed();
+                door.doorway.app.metrics().count_handshake_failure();
                 tracing::debug!(%error, "no TLS connection");
             })
         }
@@ -210,9 +210,9 @@ impl TlsDoor {
         if self.proxied && self.doorway.proxies.trust(address.ip()) {
             let told = timeout(self.doorway.handshake_timeout, client_address(&mut stream)).await??;
             address = told.unwrap_or(address);
-            if let Some(client) = self.doorway.counted(address.ip()) {
+            if let Some(client) = self.doorway.counted_address(address.ip()) {
                 if !place.assign(client) {
-                    return Err(self.doorway.refused());
+                    return Err(self.doorway.refuse());
                 }
                 stream.set_address(Some(client));
             }

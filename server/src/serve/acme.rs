@@ -129,7 +129,7 @@ async fn order(
         let mut challenge = authorization.challenge(ChallengeType::TlsAlpn01).ok_or(AcmeError::NotOffered)?;
         let name = challenge.identifier().to_string();
         let digest = challenge.key_authorization().digest().as_ref().to_vec();
-        answers.set(name.clone(), answer(name, &digest)?);
+        answers.set(name.clone(), make_answer(name, &digest)?);
         challenge.set_ready().await?;
     }
     if order.poll_ready(&PATIENCE).await? != OrderStatus::Ready {
@@ -155,7 +155,7 @@ async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
         None => Account::builder()?,
     };
     let path = layout.acme_account();
-    if let Some(credentials) = kept_account(&acme.directory, &path)? {
+    if let Some(credentials) = read_account(&acme.directory, &path)? {
         return Ok(builder.from_credentials(credentials).await?);
     }
     let contact: Vec<_> = acme.contact.iter().map(String::as_str).collect();
@@ -169,7 +169,7 @@ async fn account(acme: &Acme, layout: &Layout) -> Result<Account, AcmeError> {
 }
 
 /// Returns the stored account, if there is one with this authority: it is worth nothing to any other.
-fn kept_account(directory: &Url, path: &Path) -> Result<Option<AccountCredentials>, AcmeError> {
+fn read_account(directory: &Url, path: &Path) -> Result<Option<AccountCredentials>, AcmeError> {
     let Some(kept) = files::read(path, MAX_ACCOUNT_BYTES)?.map(Zeroizing::new) else { return Ok(None) };
     let kept: KeptAccount = serde_json::from_slice(&kept)
         .map_err(|source| AcmeError::Account { path: path.to_owned(), source })?;
@@ -178,7 +178,7 @@ fn kept_account(directory: &Url, path: &Path) -> Result<Option<AccountCredential
 
 /// Makes the certificate that answers a challenge: it names the server and holds the digest (RFC 8737,
 /// section 3).
-fn answer(name: String, digest: &[u8]) -> Result<CertifiedKey, AcmeError> {
+fn make_answer(name: String, digest: &[u8]) -> Result<CertifiedKey, AcmeError> {
     let key = KeyPair::generate().map_err(AcmeError::Answer)?;
     let mut params = CertificateParams::new([name]).map_err(AcmeError::Answer)?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
@@ -199,15 +199,15 @@ mod tests {
         let path = folder.path().join("acme-account.json");
         let [own, other]: [Url; 2] =
             ["https://a.example/dir", "https://b.example/dir"].map(|url| url.parse().unwrap());
-        assert!(kept_account(&own, &path).unwrap().is_none(), "there is none yet");
+        assert!(read_account(&own, &path).unwrap().is_none(), "there is none yet");
         let credentials = json!({"id": "https://a.example/1", "key_pkcs8": "AAAA", "directory": own});
         let kept = json!({"directory": own, "credentials": credentials}).to_string();
         files::replace(&path, kept.as_bytes(), PRIVATE_FILE).unwrap();
-        assert!(kept_account(&own, &path).unwrap().is_some());
-        assert!(kept_account(&other, &path).unwrap().is_none(), "the settings name another authority");
+        assert!(read_account(&own, &path).unwrap().is_some());
+        assert!(read_account(&other, &path).unwrap().is_none(), "the settings name another authority");
         assert_eq!(files::read(&path, MAX_ACCOUNT_BYTES).unwrap().unwrap(), kept.as_bytes());
         files::replace(&path, b"{}", PRIVATE_FILE).unwrap();
-        let refused = kept_account(&own, &path).err().unwrap().to_string();
+        let refused = read_account(&own, &path).err().unwrap().to_string();
         assert!(
             refused.ends_with("does not hold an ACME account: remove it, and another is made"),
             "{refused}"

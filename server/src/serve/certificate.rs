@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_hours(1);
 ///
 /// # Errors
 /// [`KeyError`] if it cannot be read. A failed renewal is logged, because the old one may still be valid.
-fn renewed(
+fn renew_if_due(
     settings: &Settings,
     now: Timestamp,
     entropy: &dyn Entropy,
@@ -69,7 +69,7 @@ pub(super) fn prepare(settings: &Settings, now: Timestamp, entropy: &dyn Entropy
     if settings.certificate_source() == CertificateSource::Files {
         tls::own_certificate(settings)?;
     }
-    let in_use = renewed(settings, now, entropy)?;
+    let in_use = renew_if_due(settings, now, entropy)?;
     if in_use.standing(now) == Standing::Ended && !settings.allow_expired_certificate {
         return Err(ServeError::CertificateEnded {
             path: settings.certificate.clone(),
@@ -88,7 +88,7 @@ fn prepare_acme(settings: &Settings, now: Timestamp) -> Result<(), ServeError> {
     }
     let (own, in_use, next) =
         (layout.server_certificate(), layout.acme_certificate(), layout.next_acme_certificate());
-    if next.exists() && anchors::accepted(layout, &next, now)? {
+    if next.exists() && anchors::devices_accept_file(layout, &next, now)? {
         files::publish(&next, &in_use)?;
     }
     if !in_use.exists() {
@@ -124,7 +124,7 @@ impl Caretaker {
         let mut in_use = keys::certificate(self.settings.certificate.clone()).ok().map(|one| one.not_after);
         loop {
             every.tick().await;
-            match self.look(in_use).await {
+            match self.renew_and_reload(in_use).await {
                 Ok(end) => in_use = Some(end),
                 Err(error) => {
                     tracing::error!(error = chain(&error), "the server's certificate cannot be used");
@@ -135,17 +135,17 @@ impl Caretaker {
 
     /// Renews the certificate if necessary, starts to use one that was renewed here or by another server
     /// with the same keys, and returns the end of its validity.
-    async fn look(&self, in_use: Option<Timestamp>) -> Result<Timestamp, ServeError> {
+    async fn renew_and_reload(&self, in_use: Option<Timestamp>) -> Result<Timestamp, ServeError> {
         let now = self.clock.now();
         if let Some(acme) = &self.settings.acme {
             self.ask_authority(acme, now).await?;
         }
-        let certificate = renewed(&self.settings, now, &*self.entropy)?;
+        let certificate = renew_if_due(&self.settings, now, &*self.entropy)?;
         let end = certificate.not_after;
         if in_use.is_some_and(|in_use| in_use != end) {
             self.tls.reload_from_config(tls::server_config(&self.settings, &self.keyring, &self.answers)?);
         }
-        self.app.metrics().certificate_ends(end);
+        self.app.metrics().set_certificate_end(end);
         if certificate.standing(now) >= Standing::Overdue {
             let path = self.settings.certificate.display();
             tracing::warn!(%path, until = %end, "the server's certificate ends soon, and nobody has renewed it");
@@ -174,7 +174,7 @@ impl Caretaker {
                 }
             }
             // Its validity may start in the very second in which it was issued.
-            if anchors::accepted(layout, &next, self.clock.now())? {
+            if anchors::devices_accept_file(layout, &next, self.clock.now())? {
                 files::publish(&next, path)?;
                 tracing::info!("the ACME authority issued the server's certificate");
                 return Ok(());
@@ -209,7 +209,7 @@ mod tests {
     const DAY: Duration = Duration::from_hours(24);
 
     /// Returns a server's directory created that day, and settings for it.
-    async fn founded() -> (TempDir, Settings) {
+    async fn make_server_directory() -> (TempDir, Settings) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let founding = Founding { names: vec!["localhost".to_owned()], url: "https://localhost".to_owned() };
@@ -222,21 +222,21 @@ mod tests {
         (dir, settings)
     }
 
-    async fn started(settings: &Settings, clock: &Arc<FakeClock>) -> Result<Server, ServeError> {
+    async fn start_server(settings: &Settings, clock: &Arc<FakeClock>) -> Result<Server, ServeError> {
         Server::start(settings.clone(), clock.clone(), Arc::new(SystemEntropy::new())).await
     }
 
     #[tokio::test]
     async fn a_certificate_is_renewed_while_the_server_runs() {
-        let (_dir, settings) = founded().await;
+        let (_dir, settings) = make_server_directory().await;
         let clock = Arc::new(FakeClock::at(START));
-        let server = started(&settings, &clock).await.unwrap();
-        let first = server.caretaker.look(None).await.unwrap();
+        let server = start_server(&settings, &clock).await.unwrap();
+        let first = server.caretaker.renew_and_reload(None).await.unwrap();
         let in_use = server.caretaker.tls.get_inner();
         clock.advance(SERVER_LIFETIME.saturating_sub(61 * DAY));
-        assert_eq!(server.caretaker.look(Some(first)).await.unwrap(), first, "it is too early");
+        assert_eq!(server.caretaker.renew_and_reload(Some(first)).await.unwrap(), first, "it is too early");
         clock.advance(2 * DAY);
-        let second = server.caretaker.look(Some(first)).await.unwrap();
+        let second = server.caretaker.renew_and_reload(Some(first)).await.unwrap();
         assert_eq!(second, clock.now().plus(SERVER_LIFETIME));
         assert!(!Arc::ptr_eq(&in_use, &server.caretaker.tls.get_inner()), "new connections get it");
         assert_eq!(keys::certificate(settings.certificate.clone()).unwrap().names, ["localhost"]);
@@ -245,9 +245,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_first_look_renews_is_shown_without_a_restart() {
-        let (_dir, settings) = founded().await;
+        let (_dir, settings) = make_server_directory().await;
         let clock = Arc::new(FakeClock::at(START));
-        let server = started(&settings, &clock).await.unwrap();
+        let server = start_server(&settings, &clock).await.unwrap();
         let first = server.caretaker.tls.get_inner();
         clock.advance(SERVER_LIFETIME.saturating_sub(59 * DAY));
         let watch = tokio::spawn(server.caretaker.clone().watch());
@@ -265,23 +265,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_starts_with_a_certificate_that_devices_accept_or_says_why_not() {
-        let (_dir, mut settings) = founded().await;
+        let (_dir, mut settings) = make_server_directory().await;
         let clock = Arc::new(FakeClock::at(START.plus(SERVER_LIFETIME)));
         // Its authority's key is stored elsewhere.
         let (here, elsewhere) = (settings.layout.tls_ca(), settings.layout.dir().join("elsewhere.pem"));
         #[expect(clippy::disallowed_methods, reason = "an accident, and not ours")]
         fs::rename(&here, &elsewhere).unwrap();
         let before = fs::read(&settings.certificate).unwrap();
-        let refused = started(&settings, &clock).await.err().unwrap();
+        let refused = start_server(&settings, &clock).await.err().unwrap();
         assert!(matches!(refused, ServeError::CertificateEnded { .. }), "{refused}");
         settings.allow_expired_certificate = true;
-        started(&settings, &clock).await.unwrap().stop().await;
+        start_server(&settings, &clock).await.unwrap().stop().await;
         assert_eq!(fs::read(&settings.certificate).unwrap(), before);
 
         settings.allow_expired_certificate = false;
         #[expect(clippy::disallowed_methods, reason = "what an operator does")]
         fs::rename(&elsewhere, &here).unwrap();
-        started(&settings, &clock).await.unwrap().stop().await;
+        start_server(&settings, &clock).await.unwrap().stop().await;
         let renewed = keys::certificate(settings.certificate.clone()).unwrap();
         assert_eq!(renewed.not_after, clock.now().plus(SERVER_LIFETIME));
     }

@@ -8,7 +8,7 @@ mod accept;
 mod acme;
 mod certificate;
 mod connections;
-mod proxied;
+mod proxy_protocol;
 mod signals;
 mod stream;
 mod tls;
@@ -157,7 +157,7 @@ impl Server {
         let answers = Arc::default();
         let tls = RustlsConfig::from_config(tls::server_config(&settings, &keyring, &answers)?);
         let (store, lock) = open_database(&settings, clock.as_ref()).await.map_err(ServeError::Database)?;
-        let chosen = settings.for_services()?;
+        let chosen = settings.load_service_settings()?;
         let services = Services::new(store, keyring.clone(), clock.clone(), entropy.clone(), chosen)?;
         let app = App::new(services.clone(), entropy.clone(), &settings.limits);
         let caretaker = Arc::new(Caretaker {
@@ -172,7 +172,7 @@ impl Server {
 
         let mut listeners = JoinSet::new();
         let sweeper = listeners.spawn(sweep(app.clone()));
-        let worker = listeners.spawn(work(services.clone()));
+        let worker = listeners.spawn(work_on_operations(services.clone()));
         let tidier = listeners.spawn(tidy(app.clone(), services.clone(), settings.layout.clone()));
         let watch = listeners.spawn(caretaker.clone().watch());
         let mut server = Self {
@@ -268,7 +268,7 @@ impl Server {
     }
 
     /// Waits until a listener stops by itself, which none should.
-    async fn failed(&mut self) -> ServeError {
+    async fn wait_for_failure(&mut self) -> ServeError {
         match self.listeners.join_next().await {
             Some(Ok(Err(error))) => ServeError::Stopped(error),
             _ => ServeError::Stopped(io::Error::other("it ended without an error")),
@@ -316,7 +316,7 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-async fn work(services: Services) -> io::Result<()> {
+async fn work_on_operations(services: Services) -> io::Result<()> {
     services.work_on_operations().await;
     Ok(())
 }
@@ -326,16 +326,16 @@ async fn tidy(app: Arc<App>, services: Services, layout: Layout) -> io::Result<(
     let mut every = interval(TIDY_EVERY);
     loop {
         every.tick().await;
-        done("abandoned uploads were forgotten", services.sweep_uploads().await);
-        done("old reports were forgotten", services.forget_reports().await);
-        done("claims that ended long ago were forgotten", services.forget_claims().await);
-        done("old entries of the audit trail were moved to files", services.archive_audit().await);
-        done("operations that ended long ago were forgotten", services.forget_operations().await);
+        log_count("abandoned uploads were forgotten", services.sweep_uploads().await);
+        log_count("old reports were forgotten", services.forget_reports().await);
+        log_count("claims that ended long ago were forgotten", services.forget_claims().await);
+        log_count("old entries of the audit trail were moved to files", services.archive_audit().await);
+        log_count("operations that ended long ago were forgotten", services.forget_operations().await);
         let directories = [layout.dir(), &settings.artifact_directory];
         match DiskHistory::look(&layout.disk_history(), &directories, services.now()) {
             Ok(history) => {
                 let full = history.full_at(&settings.artifact_directory, settings.reserved_bytes);
-                app.metrics().disk_is_full(full);
+                app.metrics().set_disk_full(full);
             }
             Err(error) => tracing::warn!(error = chain(&error), "the free space could not be recorded"),
         }
@@ -343,7 +343,7 @@ async fn tidy(app: Arc<App>, services: Services, layout: Layout) -> io::Result<(
 }
 
 /// Logs how many objects were processed, or why they could not be.
-fn done(what: &'static str, count: Result<u64, ServiceError>) {
+fn log_count(what: &'static str, count: Result<u64, ServiceError>) {
     match count {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "{what}"),

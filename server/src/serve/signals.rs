@@ -84,16 +84,16 @@ pub async fn run(
 ) -> Result<(), ServeError> {
     raise_file_limit();
     announce(server.addresses());
-    tracing::info!(addresses = listed(server.addresses()), "devices can connect");
+    tracing::info!(addresses = list_addresses(server.addresses()), "devices can connect");
     if let Some(path) = ready_file {
         let ready = Ready { pid: std::process::id(), addresses: server.addresses() };
         files::replace(path, serde_json::json!(ready).to_string().as_bytes(), PUBLIC_FILE)?;
     }
-    let status = format!("Serving on {}", listed(server.addresses()));
+    let status = format!("Serving on {}", list_addresses(server.addresses()));
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     let ended = loop {
         tokio::select! {
-            error = server.failed() => break Err(error),
+            error = server.wait_for_failure() => break Err(error),
             wish = signals.next() => match wish {
                 Wish::Stop => break Ok(()),
                 Wish::Reload => reload(&server, &status),
@@ -147,7 +147,7 @@ fn raise_file_limit() {
     }
 }
 
-fn listed(addresses: &Addresses) -> String {
+fn list_addresses(addresses: &Addresses) -> String {
     let all = addresses.addresses.iter().chain(&addresses.plain_addresses).chain(&addresses.api_addresses);
     all.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -63,7 +63,7 @@ pub fn own_certificate(settings: &Settings) -> Result<CertifiedKey, TlsError> {
     let source = settings.certificate_source();
     let (path, key) = settings.presented_certificate();
     let own = keys::server_identity(&path, &key).map_err(|error| match source {
-        CertificateSource::Files => error.about_given_path(),
+        CertificateSource::Files => error.with_advice_for_given_path(),
         CertificateSource::Own | CertificateSource::Acme => error,
     })?;
     CertifiedKey::from_der(own.chain, own.key, &ring::default_provider())

@@ -78,7 +78,7 @@ impl Services {
         let sequence = self
             .0
             .store
-            .write_together(move |tx| {
+            .write_batched(move |tx| {
                 let (services, report) = (services.clone(), Arc::clone(&report));
                 Box::pin(async move { services.take_report(tx, who, &report, now).await })
             })
@@ -110,10 +110,10 @@ impl Services {
         }
         facts.device.last_said.at = Some(now);
         tx.insert_reports(who.device, who.generation, &fresh, now).await?;
-        tx.save_device_together(facts.device.clone());
+        tx.save_device_in_batch(facts.device.clone());
         let active = facts.device.active.as_ref().filter(|_| facts.device.active != before.active);
         if let Some(active) = active.filter(|_| facts.requests) {
-            tx.settle_request(who.device, active.key.digest()).await?;
+            tx.remove_answered_request(who.device, active.key.digest()).await?;
         }
         let detail = json!({
             "kind": report.outcome.as_ref().map_or("progress", outcome_name),
@@ -177,7 +177,7 @@ impl Services {
         let facts = self
             .0
             .store
-            .write_together(move |tx| {
+            .write_batched(move |tx| {
                 let (services, said) = (services.clone(), Arc::clone(&said));
                 Box::pin(async move { services.take_check_in(tx, who, network, &said, now).await })
             })
@@ -205,7 +205,7 @@ impl Services {
         last.healthy = Some(said.healthy);
         last.installed.clone_from(&said.installed);
         last.failed_version = said.failed_version;
-        tx.save_device_together(facts.device.clone());
+        tx.save_device_in_batch(facts.device.clone());
         draw_later_version(tx, &mut facts, said, now).await?;
         if self.renews_certificate(who, said) {
             let detail = json!({"generation": who.generation});

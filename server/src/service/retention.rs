@@ -27,7 +27,7 @@ impl Services {
     pub async fn forget_reports(&self) -> Result<u64, ServiceError> {
         let before = self.cutoff(self.settings().reports_kept);
         let (mut after, mut forgotten): (Option<DeviceId>, u64) = (None, 0);
-        while let Some(until) = self.0.store.reader().await?.device_some_after(after, DEVICES_AT_ONCE).await?
+        while let Some(until) = self.0.store.reader().await?.device_after_some(after, DEVICES_AT_ONCE).await?
         {
             let deleted = self.0.store.write(move |tx| {
                 Box::pin(async move {

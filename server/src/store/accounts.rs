@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, millis},
     sql::Sql,
 };
@@ -53,7 +53,7 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("a.id =", Some(id.get()));
         accounts_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an account"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an account"))?;
         row.as_ref().map(account).transpose()
     }
 
@@ -69,7 +69,7 @@ impl Reader {
         sql.filter("a.email =", Some(email.to_owned()));
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY a.id LIMIT ").bind(i64::from(limit));
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("find an account"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("find an account"))?;
         rows.iter().map(account).collect()
     }
 
@@ -94,7 +94,7 @@ impl Reader {
         }
         accounts_within(&mut sql, scope);
         sql.filter("a.id >", page.key::<i64>()?).push(" ORDER BY a.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list accounts"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list accounts"))?;
         let accounts = rows.iter().map(account).collect::<Result<_, _>>()?;
         Ok(page.page(accounts, |one: &Account| one.id))
     }
@@ -105,7 +105,7 @@ impl Reader {
             .bind(company.get())
             .fetch_one(self.connection())
             .await
-            .map_err(failed("count accounts"))?;
+            .map_err(statement_error("count accounts"))?;
         Fields::of(&row, "accounts", "held").count("held")
     }
 
@@ -116,7 +116,7 @@ impl Reader {
         sql.bind(Role::Owner.name())
             .filter("a.company_id =", account.company.map(CompanyId::get))
             .filter("a.id <>", Some(account.id.get()));
-        let row = sql.query().fetch_one(self.connection()).await.map_err(failed("count owners"))?;
+        let row = sql.query().fetch_one(self.connection()).await.map_err(statement_error("count owners"))?;
         Fields::of(&row, "accounts", "owners").count("owners")
     }
 }
@@ -133,7 +133,7 @@ impl Tx {
             .bind(id.get())
             .fetch_optional(self.connection())
             .await
-            .map_err(failed("lock an account"))?;
+            .map_err(statement_error("lock an account"))?;
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Tx {
         .bind(new.disabled_at.map(millis))
         .execute(self.connection())
         .await
-        .map_err(failed("add an account"))?;
+        .map_err(statement_error("add an account"))?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -167,8 +167,8 @@ impl Tx {
             .bind(account.disabled_at.map(millis))
             .execute(self.connection())
             .await
-            .map_err(failed("change an account"))?;
-        one_row("change an account", done.rows_affected())
+            .map_err(statement_error("change an account"))?;
+        check_one_row("change an account", done.rows_affected())
     }
 
     /// Deletes an account, its keys and its tokens.
@@ -177,7 +177,7 @@ impl Tx {
             .bind(id.get())
             .execute(self.connection())
             .await
-            .map_err(failed("delete an account"))?;
-        one_row("delete an account", done.rows_affected())
+            .map_err(statement_error("delete an account"))?;
+        check_one_row("delete an account", done.rows_affected())
     }
 }

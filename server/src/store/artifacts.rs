@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, millis, number},
     sql::Sql,
 };
@@ -69,7 +69,7 @@ impl Reader {
             // Company ids are never 0.
             .bind(customer.map_or(0, CompanyId::get))
             .push(") ORDER BY CASE WHEN r.customer_id IS NULL THEN 1 ELSE 0 END LIMIT 1");
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an artifact"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an artifact"))?;
         row.as_ref().map(artifact).transpose()
     }
 
@@ -110,7 +110,7 @@ impl Reader {
             }
             None => narrow(sql.push(SELECT)),
         }
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list artifacts"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list artifacts"))?;
         let artifacts = rows.iter().map(artifact).collect::<Result<_, _>>()?;
         Ok(page.page(artifacts, |one: &Artifact| one.id))
     }
@@ -121,7 +121,7 @@ impl Reader {
             .bind(sha256.to_string())
             .fetch_optional(self.connection())
             .await
-            .map_err(failed("find an artifact"))?;
+            .map_err(statement_error("find an artifact"))?;
         Ok(row.is_some())
     }
 
@@ -145,7 +145,7 @@ impl Reader {
             .push(" ORDER BY c.id LIMIT ")
             .bind(NAMED_USES);
         let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(failed("see what uses an artifact"))?;
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("see what uses an artifact"))?;
         for row in &rows {
             let fields = Fields::of(row, "configurations", "id");
             let id = fields.id("id", ConfigurationId::new)?;
@@ -159,7 +159,7 @@ impl Reader {
             .bind(NAMED_USES)
             .fetch_all(self.connection())
             .await
-            .map_err(failed("see what uses an artifact"))?;
+            .map_err(statement_error("see what uses an artifact"))?;
         for row in &rows {
             uses.push(ArtifactUse::Dpc(Fields::of(row, "dpcs", "name").read("name")?));
         }
@@ -176,7 +176,7 @@ impl Tx {
                 .bind(ARTIFACT_LOCK)
                 .execute(self.connection())
                 .await
-                .map_err(failed("lock artifacts"))?;
+                .map_err(statement_error("lock artifacts"))?;
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Tx {
             .bind(number(new.size))
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
+            .map_err(statement_error(OPERATION))?;
         let done = sqlx::query(
             "INSERT INTO artifact_registrations (id, sha256, customer_id, name, created_at)
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (sha256, COALESCE(customer_id, 0)) DO NOTHING",
@@ -201,7 +201,7 @@ impl Tx {
         .bind(millis(new.created_at))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
+        .map_err(statement_error(OPERATION))?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -212,8 +212,8 @@ impl Tx {
             .bind(was.id.get())
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())?;
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())?;
         let done = sqlx::query(
             "DELETE FROM artifacts WHERE sha256 = $1
                  AND NOT EXISTS (SELECT 1 FROM artifact_registrations WHERE sha256 = $1)",
@@ -221,7 +221,7 @@ impl Tx {
         .bind(was.sha256.to_string())
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
+        .map_err(statement_error(OPERATION))?;
         Ok(done.rows_affected() == 1)
     }
 }

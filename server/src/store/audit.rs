@@ -2,10 +2,10 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::failed,
+    error::statement_error,
     row::{Fields, millis},
     sql::Sql,
-    together::rows_of,
+    write_batch::rows_of,
 };
 use crate::domain::{
     actor::Scope,
@@ -55,7 +55,7 @@ impl AuditFilter {
                 .push(")");
         }
         if !self.subjects.is_empty() {
-            sql.push(" AND subject IN ").list(self.subjects.iter().map(Subject::to_string));
+            sql.push(" AND subject IN ").push_list(self.subjects.iter().map(Subject::to_string));
         }
     }
 }
@@ -108,7 +108,7 @@ impl Reader {
                 sql.push(") AS by_them ORDER BY id DESC LIMIT ").bind(page.limit());
             }
         }
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list the audit trail"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list the audit trail"))?;
         let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
         Ok(page.page(entries, |one: &Entry| one.id))
     }
@@ -121,7 +121,7 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.push(" ORDER BY id LIMIT ").bind(i64::from(limit));
         let rows = sql.query().fetch_all(self.connection()).await;
-        let rows = rows.map_err(failed("list old entries of the audit trail"))?;
+        let rows = rows.map_err(statement_error("list old entries of the audit trail"))?;
         let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let older = entries.iter().take_while(|entry| entry.at < time).count();
         entries.truncate(older);
@@ -134,15 +134,15 @@ impl Tx {
     /// Deletes entries.
     pub async fn delete_audit(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         let mut sql = self.sql("DELETE FROM audit WHERE id IN ");
-        sql.list(ids.iter().copied());
-        sql.query().execute(self.connection()).await.map_err(failed("delete from the audit trail"))?;
+        sql.push_list(ids.iter().copied());
+        sql.query().execute(self.connection()).await.map_err(statement_error("delete from the audit trail"))?;
         Ok(())
     }
 
     /// Adds an event when the transaction is committed. If it is counted with others, their number is
     /// raised instead.
     pub fn append(&mut self, id: i64, event: Event) {
-        self.together.events.push((id, event));
+        self.batch.events.push((id, event));
     }
 
     /// Writes the added events.
@@ -150,12 +150,12 @@ impl Tx {
         let events: Vec<_> = events.into_iter().map(|(id, event)| (id, event.fold(), event)).collect();
         let mut rest = events.as_slice();
         while !rest.is_empty() {
-            let together = rest.get(..rows_together(rest)).unwrap_or(rest);
-            rest = rest.get(together.len()..).unwrap_or_default();
+            let part = rest.get(..rows_without_conflict(rest)).unwrap_or(rest);
+            rest = rest.get(part.len()..).unwrap_or_default();
             let mut sql = self.sql(
                 "INSERT INTO audit (id, happened_at, actor, company_id, action, subject, customer_id, detail, fold, times, last_at) VALUES ",
             );
-            sql.rows(together, |row, (id, fold, event)| {
+            sql.push_rows(part, |row, (id, fold, event)| {
                 row.bind(*id)
                     .bind(millis(event.at))
                     .bind(event.actor.clone())
@@ -172,7 +172,7 @@ impl Tx {
                 " ON CONFLICT (fold) WHERE fold IS NOT NULL
                  DO UPDATE SET times = audit.times + 1, last_at = excluded.last_at, detail = excluded.detail",
             );
-            sql.query().execute(self.connection()).await.map_err(failed("add to the audit trail"))?;
+            sql.query().execute(self.connection()).await.map_err(statement_error("add to the audit trail"))?;
         }
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Tx {
 
 /// Returns the number of these rows for the next statement: no two that would count in the same row
 /// (PostgreSQL: "cannot affect row a second time").
-fn rows_together(rows: &[(i64, Option<String>, Event)]) -> usize {
+fn rows_without_conflict(rows: &[(i64, Option<String>, Event)]) -> usize {
     let mut folds = BTreeSet::new();
     rows_of(rows.iter().take_while(|(_, fold, _)| fold.is_none() || folds.insert(fold)).count())
 }

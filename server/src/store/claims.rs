@@ -7,7 +7,7 @@ pub use hold::KeyHolder;
 
 use super::{
     Page, PageRequest, Reader, StoreError,
-    error::failed,
+    error::statement_error,
     row::{Fields, millis},
 };
 use crate::domain::{
@@ -89,7 +89,7 @@ pub(super) fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
         reseller: fields.id_opt("reseller_id", CompanyId::new)?,
         configuration: fields.id_opt("configuration_id", ConfigurationId::new)?,
         configured_at: fields.time("configured_at")?,
-        proof: proof_named(proof).ok_or_else(|| fields.wrong("proof", format!("{proof:?} is no proof")))?,
+        proof: parse_proof(proof).ok_or_else(|| fields.wrong("proof", format!("{proof:?} is no proof")))?,
         activation_ends_at: fields.time("activation_ends_at")?,
         sets: ClaimSets::from_text(identifiers).map_err(|error| fields.wrong("identifiers", error))?,
         order: fields.parse_opt("order_name")?,
@@ -111,12 +111,12 @@ fn vacation(fields: &Fields<'_>) -> Result<Option<Vacation>, StoreError> {
     })
 }
 
-fn proof_named(name: &str) -> Option<ProofKind> {
+fn parse_proof(name: &str) -> Option<ProofKind> {
     ProofKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
 /// Pads values to one of these lengths by repeating the last one.
-fn padded(values: &[String], lengths: &[usize]) -> impl Iterator<Item = String> {
+fn pad(values: &[String], lengths: &[usize]) -> impl Iterator<Item = String> {
     let length = lengths.iter().copied().find(|length| *length >= values.len()).unwrap_or(values.len());
     values.iter().chain(values.last().into_iter().cycle()).take(length).cloned()
 }
@@ -140,11 +140,11 @@ impl Reader {
         ));
         // The limit is part of the text because SQLite prepares a statement anew whenever a bound limit is
         // set, which takes 30 us at each hello.
-        sql.list(padded(&sought.lookups, &LOOKUP_LENGTHS))
+        sql.push_list(pad(&sought.lookups, &LOOKUP_LENGTHS))
             .push(" AND named IN ")
-            .list(padded(&sought.named, &NAMES_LENGTHS))
+            .push_list(pad(&sought.named, &NAMES_LENGTHS))
             .push(") ORDER BY c.id LIMIT 1024");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up claims"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up claims"))?;
         let candidate = |row| {
             let fields = Fields::of(row, "devices", "claim_id");
             Ok(ClaimCandidate {
@@ -170,7 +170,7 @@ impl Reader {
             .bind(i64::from(at_most))
             .fetch_all(self.connection())
             .await
-            .map_err(failed("look for claims that ended"))?;
+            .map_err(statement_error("look for claims that ended"))?;
         rows.iter().map(|row| Fields::of(row, "claims", "id").id("id", ClaimId::new)).collect()
     }
 
@@ -186,8 +186,8 @@ impl Reader {
             " FROM claims AS c
              WHERE c.released_at IS NULL AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup IN "
         ));
-        sql.list(padded(lookups, &LOOKUP_LENGTHS)).push(") ORDER BY c.id LIMIT 8");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up near claims"))?;
+        sql.push_list(pad(lookups, &LOOKUP_LENGTHS)).push(") ORDER BY c.id LIMIT 8");
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up near claims"))?;
         rows.iter().map(claim).collect()
     }
 
@@ -195,7 +195,7 @@ impl Reader {
     pub async fn claim(&mut self, scope: Scope, id: ClaimId) -> Result<Option<Claim>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.id = "));
         sql.bind(id.get()).scope_of_claims(scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a claim"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a claim"))?;
         row.as_ref().map(claim).transpose()
     }
 
@@ -227,7 +227,7 @@ impl Reader {
             sql.push(" AND c.released_at IS NULL");
         }
         sql.push(" ORDER BY c.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list claims"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list claims"))?;
         let claims = rows.iter().map(claim).collect::<Result<_, _>>()?;
         Ok(page.page(claims, |one: &Claim| one.id))
     }

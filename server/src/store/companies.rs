@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, millis},
     sql::Sql,
 };
@@ -90,7 +90,7 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get()));
         companies_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a company"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
         row.as_ref().map(company).transpose()
     }
 
@@ -104,7 +104,7 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("kind =", Some(kind.name())).filter("name =", Some(name.to_owned()));
         companies_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a company"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
         row.as_ref().map(company).transpose()
     }
 
@@ -119,7 +119,7 @@ impl Reader {
         filter.narrow(&mut sql);
         companies_within(&mut sql, scope);
         sql.filter("id >", page.key::<i64>()?).push(" ORDER BY id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list companies"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list companies"))?;
         let companies = rows.iter().map(company).collect::<Result<_, _>>()?;
         Ok(page.page(companies, |one: &Company| one.id))
     }
@@ -130,7 +130,7 @@ impl Reader {
         sql.filter("skeleton =", Some(like.name.skeleton()))
             .filter("id <>", Some(like.id.get()))
             .push(" ORDER BY id LIMIT 5");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("compare names"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("compare names"))?;
         rows.iter().map(company).collect()
     }
 
@@ -139,7 +139,7 @@ impl Reader {
         let mut sql = self.sql("SELECT COUNT(*) AS companies FROM companies WHERE 1 = 1");
         filter.narrow(&mut sql);
         companies_within(&mut sql, scope);
-        let row = sql.query().fetch_one(self.connection()).await.map_err(failed("count companies"))?;
+        let row = sql.query().fetch_one(self.connection()).await.map_err(statement_error("count companies"))?;
         Fields::of(&row, "companies", "companies").count("companies")
     }
 
@@ -152,7 +152,7 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("workspace =", Some(workspace.to_owned()));
         companies_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a company"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
         row.as_ref().map(company).transpose()
     }
 
@@ -182,7 +182,7 @@ impl Reader {
             .push(order)
             .bind(page.limit());
         let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(failed("list who works for whom"))?;
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list who works for whom"))?;
         let link = |row: &AnyRow| {
             let since = Fields::of(row, "company_links", "id").time("linked_at")?;
             Ok(Link { other: company(row)?, since })
@@ -198,7 +198,7 @@ impl Reader {
             .bind(customer.get())
             .fetch_optional(self.connection())
             .await
-            .map_err(failed("see for whom a company works"))?;
+            .map_err(statement_error("see for whom a company works"))?;
         Ok(row.is_some())
     }
 }
@@ -246,7 +246,7 @@ impl Tx {
         .bind(company.name.skeleton())
         .execute(self.connection())
         .await
-        .map_err(failed("add a company"))?;
+        .map_err(statement_error("add a company"))?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -257,7 +257,7 @@ impl Tx {
                 .bind(id.get())
                 .fetch_optional(self.connection())
                 .await
-                .map_err(failed("lock a company"))?;
+                .map_err(statement_error("lock a company"))?;
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl Tx {
         .bind(company.name.skeleton())
         .execute(self.connection())
         .await
-        .map_err(failed("change a company"))?;
+        .map_err(statement_error("change a company"))?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -295,7 +295,7 @@ impl Tx {
                 .bind(id.get())
                 .fetch_optional(self.connection())
                 .await
-                .map_err(failed("see what belongs to a company"))?;
+                .map_err(statement_error("see what belongs to a company"))?;
             if row.is_some() {
                 found.push(what);
             }
@@ -317,11 +317,11 @@ impl Tx {
                 .bind(id.get())
                 .execute(self.connection())
                 .await
-                .map_err(failed(OPERATION))?;
+                .map_err(statement_error(OPERATION))?;
         }
         let deleted = sqlx::query("DELETE FROM companies WHERE id = $1").bind(id.get());
         match deleted.execute(self.connection()).await {
-            Ok(done) => one_row(OPERATION, done.rows_affected()).map(|()| true),
+            Ok(done) => check_one_row(OPERATION, done.rows_affected()).map(|()| true),
             Err(error)
                 if error
                     .as_database_error()
@@ -329,7 +329,7 @@ impl Tx {
             {
                 Ok(false)
             }
-            Err(error) => Err(failed(OPERATION)(error)),
+            Err(error) => Err(statement_error(OPERATION)(error)),
         }
     }
 
@@ -349,7 +349,7 @@ impl Tx {
         .bind(millis(now))
         .execute(self.connection())
         .await
-        .map_err(failed("link two companies"))?;
+        .map_err(statement_error("link two companies"))?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -364,7 +364,7 @@ impl Tx {
             .bind(customer.get())
             .execute(self.connection())
             .await
-            .map_err(failed("unlink two companies"))?;
+            .map_err(statement_error("unlink two companies"))?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -382,7 +382,7 @@ impl Tx {
         .bind(customer.get())
         .fetch_all(self.connection())
         .await
-        .map_err(failed("list the vendors of a reseller"))?;
+        .map_err(statement_error("list the vendors of a reseller"))?;
         rows.iter()
             .map(|row| Fields::of(row, "company_links", "company_id").id("company_id", CompanyId::new))
             .collect()
@@ -403,7 +403,7 @@ impl Tx {
         .bind(millis(at))
         .fetch_one(self.connection())
         .await
-        .map_err(failed("draw a payload version"))?;
+        .map_err(statement_error("draw a payload version"))?;
         Fields::of(&row, "companies", "id").time("latest_version")
     }
 
@@ -422,7 +422,7 @@ impl Tx {
         .bind(millis(now))
         .execute(self.connection())
         .await
-        .map_err(failed("set a default configuration"))?;
-        one_row("set a default configuration", done.rows_affected())
+        .map_err(statement_error("set a default configuration"))?;
+        check_one_row("set a default configuration", done.rows_affected())
     }
 }

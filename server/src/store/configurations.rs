@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, document, millis},
 };
 use crate::domain::{actor::Scope, configuration::Configuration};
@@ -48,7 +48,7 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
         let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(failed("find a configuration"))?;
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a configuration"))?;
         row.as_ref().map(configuration).transpose()
     }
 
@@ -61,7 +61,7 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("customer_id =", Some(customer.get())).filter("name =", Some(name.to_owned()));
         let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(failed("find a configuration"))?;
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a configuration"))?;
         row.as_ref().map(configuration).transpose()
     }
 
@@ -78,7 +78,7 @@ impl Reader {
             .scope("customer_id =", scope)
             .push(" ORDER BY id LIMIT ")
             .bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list configurations"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list configurations"))?;
         let configurations = rows.iter().map(configuration).collect::<Result<_, _>>()?;
         Ok(page.page(configurations, |one: &Configuration| one.id))
     }
@@ -89,7 +89,7 @@ impl Reader {
             .bind(customer.get())
             .fetch_one(self.connection())
             .await
-            .map_err(failed("count configurations"))?;
+            .map_err(statement_error("count configurations"))?;
         Fields::of(&row, "configurations", "held").count("held")
     }
 
@@ -103,8 +103,8 @@ impl Reader {
         .bind(id.get())
         .fetch_one(self.connection())
         .await
-        .map_err(failed("see what uses a configuration"))?;
-        let used = |column| row.try_get::<i64, _>(column).map_err(failed("see what uses a configuration"));
+        .map_err(statement_error("see what uses a configuration"))?;
+        let used = |column| row.try_get::<i64, _>(column).map_err(statement_error("see what uses a configuration"));
         Ok(if used("claims")? > 0 {
             Some(Use::Claim)
         } else if used("tokens")? > 0 {
@@ -130,7 +130,7 @@ impl Tx {
         .bind(millis(new.updated_at))
         .execute(self.connection())
         .await
-        .map_err(failed("add a configuration"))?;
+        .map_err(statement_error("add a configuration"))?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
@@ -152,7 +152,7 @@ impl Tx {
         .bind(millis(changed.updated_at))
         .execute(self.connection())
         .await
-        .map_err(failed("change a configuration"))?;
+        .map_err(statement_error("change a configuration"))?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
@@ -160,7 +160,7 @@ impl Tx {
             .bind(changed.id.get())
             .execute(self.connection())
             .await
-            .map_err(failed("change a configuration"))?;
+            .map_err(statement_error("change a configuration"))?;
         self.link_artifacts(changed).await?;
         Ok(true)
     }
@@ -176,14 +176,14 @@ impl Tx {
                 .bind(id.get())
                 .execute(self.connection())
                 .await
-                .map_err(failed(OPERATION))?;
+                .map_err(statement_error(OPERATION))?;
         }
         let done = sqlx::query("DELETE FROM configurations WHERE id = $1")
             .bind(id.get())
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 
     async fn link_artifacts(&mut self, to: &Configuration) -> Result<(), StoreError> {
@@ -192,13 +192,13 @@ impl Tx {
             return Ok(());
         }
         let mut sql = self.sql("INSERT INTO configuration_artifacts (sha256, configuration_id) VALUES ");
-        sql.rows(artifacts, |row, sha256| {
+        sql.push_rows(artifacts, |row, sha256| {
             row.bind(sha256.to_string()).bind(to.id.get());
         });
         sql.query()
             .execute(self.connection())
             .await
-            .map_err(failed("note the artifacts of a configuration"))?;
+            .map_err(statement_error("note the artifacts of a configuration"))?;
         Ok(())
     }
 }

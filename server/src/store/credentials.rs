@@ -3,7 +3,7 @@
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     accounts::accounts_within,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, millis},
 };
 use crate::domain::{
@@ -131,7 +131,7 @@ impl Reader {
         .bind(millis(now))
         .fetch_optional(self.connection())
         .await
-        .map_err(failed("look up an API key"))?;
+        .map_err(statement_error("look up an API key"))?;
         let Some(row) = row else { return Ok(None) };
         let fields = Fields::of(&row, "api_keys", "key_id");
         Ok(Some(ApiKeyUse {
@@ -160,7 +160,7 @@ impl Reader {
         .bind(millis(now))
         .fetch_optional(self.connection())
         .await
-        .map_err(failed("look up an access token"))?;
+        .map_err(statement_error("look up an access token"))?;
         let Some(row) = row else { return Ok(None) };
         let scopes = Fields::of(&row, "access_tokens", "digest").parse("scopes")?;
         Ok(Some(Principal { scopes, ..principal(&row)? }))
@@ -188,7 +188,7 @@ impl Reader {
             .filter("k.id =", key.map(|key| key.as_str().to_owned()))
             .push(" ORDER BY k.created_at DESC LIMIT ")
             .bind(i64::try_from(MAX_CREDENTIALS).unwrap_or(i64::MAX));
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("look up signing keys"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up signing keys"))?;
         let signing =
             |row: &AnyRow| Ok(SigningAccount { key: service_account_key(row)?, principal: principal(row)? });
         rows.iter().map(signing).collect()
@@ -199,7 +199,7 @@ impl Reader {
         let mut sql = self.sql(SELECT_API_KEY);
         sql.filter("k.id =", Some(id.get()));
         accounts_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an API key"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an API key"))?;
         row.as_ref().map(api_key).transpose()
     }
 
@@ -218,7 +218,7 @@ impl Reader {
         sql.filter("k.id >", page.key::<i64>()?);
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY k.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list API keys"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list API keys"))?;
         let keys = rows.iter().map(api_key).collect::<Result<_, _>>()?;
         Ok(page.page(keys, |one: &ApiKey| one.id))
     }
@@ -232,7 +232,7 @@ impl Reader {
         let mut sql = self.service_account_keys_sql();
         sql.filter("k.id =", Some(id.as_str().to_owned()));
         accounts_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a key"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a key"))?;
         row.as_ref().map(service_account_key).transpose()
     }
 
@@ -248,7 +248,7 @@ impl Reader {
         sql.filter("k.account_id =", Some(account.get())).filter("k.id >", after);
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY k.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list keys"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list keys"))?;
         let keys = rows.iter().map(service_account_key).collect::<Result<_, _>>()?;
         Ok(page.page(keys, |one: &ServiceAccountKey| one.id.clone()))
     }
@@ -290,7 +290,7 @@ impl Reader {
             .bind(millis(now))
             .fetch_one(self.connection())
             .await
-            .map_err(failed("count what an account signs in with"))?;
+            .map_err(statement_error("count what an account signs in with"))?;
         Fields::of(&row, "accounts", "credentials").count("credentials")
     }
 }
@@ -312,7 +312,7 @@ impl Tx {
         .bind(new.expires_at.map(millis))
         .execute(self.connection())
         .await
-        .map_err(failed("add an API key"))?;
+        .map_err(statement_error("add an API key"))?;
         Ok(())
     }
 
@@ -326,8 +326,8 @@ impl Tx {
         .bind(key.revoked_at.map(millis))
         .execute(self.connection())
         .await
-        .map_err(failed("end an API key"))?;
-        one_row("end an API key", done.rows_affected())
+        .map_err(statement_error("end an API key"))?;
+        check_one_row("end an API key", done.rows_affected())
     }
 
     /// Records the use of an API key, unless another server did so within the hour or the key is gone.
@@ -341,7 +341,7 @@ impl Tx {
         .bind(millis(now.minus(NOTE_USE_EVERY)))
         .execute(self.connection())
         .await
-        .map_err(failed("note the use of an API key"))?;
+        .map_err(statement_error("note the use of an API key"))?;
         Ok(())
     }
 
@@ -358,7 +358,7 @@ impl Tx {
         .bind(new.expires_at.map(millis))
         .execute(self.connection())
         .await
-        .map_err(failed("add a key"))?;
+        .map_err(statement_error("add a key"))?;
         Ok(())
     }
 
@@ -374,8 +374,8 @@ impl Tx {
         .bind(key.revoked_at.map(millis))
         .execute(self.connection())
         .await
-        .map_err(failed("end a key"))?;
-        one_row("end a key", done.rows_affected())
+        .map_err(statement_error("end a key"))?;
+        check_one_row("end a key", done.rows_affected())
     }
 
     /// Adds an access token, and deletes expired ones.
@@ -385,7 +385,7 @@ impl Tx {
             .bind(millis(new.created_at))
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
+            .map_err(statement_error(OPERATION))?;
         sqlx::query(
             "INSERT INTO access_tokens (digest, key_id, scopes, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5)",
@@ -397,7 +397,7 @@ impl Tx {
         .bind(millis(new.expires_at))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
+        .map_err(statement_error(OPERATION))?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{every_row, failed, one_row},
+    error::{check_every_row, check_one_row, statement_error},
     row::{Fields, document, millis, number},
     sql::Sql,
 };
@@ -49,7 +49,7 @@ pub struct DeviceFilter {
 }
 
 /// Adds the conditions of a filter.
-fn chosen(sql: &mut Sql, scope: Scope, filter: &DeviceFilter) {
+fn add_conditions(sql: &mut Sql, scope: Scope, filter: &DeviceFilter) {
     sql.filter("d.customer_id =", filter.customer.map(CompanyId::get))
         .filter("d.state =", filter.state.map(StateName::name))
         .filter("d.claim_id =", filter.claim.map(ClaimId::get))
@@ -61,9 +61,9 @@ fn chosen(sql: &mut Sql, scope: Scope, filter: &DeviceFilter) {
         }
         Some(identifiers) => {
             sql.push(" AND d.claim_id IN (SELECT claim_id FROM claim_keys WHERE lookup IN ")
-                .list(identifiers.iter().cloned())
+                .push_list(identifiers.iter().cloned())
                 .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
-                .list(identifiers.iter().cloned())
+                .push_list(identifiers.iter().cloned())
                 .push(")");
         }
     }
@@ -149,7 +149,7 @@ impl Reader {
     pub async fn device(&mut self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.id = "));
         sql.bind(id.get()).scope("d.customer_id =", scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a device"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a device"))?;
         row.as_ref().map(device).transpose()
     }
 
@@ -158,7 +158,7 @@ impl Reader {
         let mut sql =
             self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id = "));
         sql.bind(claim.get());
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a device"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a device"))?;
         row.as_ref().map(device).transpose()
     }
 
@@ -166,9 +166,9 @@ impl Reader {
     pub async fn devices_of_claims(&mut self, claims: &[ClaimId]) -> Result<Vec<Device>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id IN "));
-        sql.list(claims.iter().map(|claim| claim.get()));
+        sql.push_list(claims.iter().map(|claim| claim.get()));
         let rows = sql.query().persistent(false).fetch_all(self.connection()).await;
-        rows.map_err(failed("find the devices of claims"))?.iter().map(device).collect()
+        rows.map_err(statement_error("find the devices of claims"))?.iter().map(device).collect()
     }
 
     /// Lists devices, oldest first.
@@ -179,9 +179,9 @@ impl Reader {
         page: &PageRequest,
     ) -> Result<Page<Device>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE 1 = 1"));
-        chosen(&mut sql, scope, filter);
+        add_conditions(&mut sql, scope, filter);
         sql.filter("d.id >", page.key::<i64>()?).push(" ORDER BY d.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list devices"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list devices"))?;
         let devices = rows.iter().map(device).collect::<Result<_, _>>()?;
         Ok(page.page(devices, |one: &Device| one.id))
     }
@@ -189,8 +189,8 @@ impl Reader {
     /// Counts the devices of such a list.
     pub async fn count_devices(&mut self, scope: Scope, filter: &DeviceFilter) -> Result<u64, StoreError> {
         let mut sql = self.sql("SELECT COUNT(*) AS devices FROM devices AS d WHERE 1 = 1");
-        chosen(&mut sql, scope, filter);
-        let row = sql.query().fetch_one(self.connection()).await.map_err(failed("count devices"))?;
+        add_conditions(&mut sql, scope, filter);
+        let row = sql.query().fetch_one(self.connection()).await.map_err(statement_error("count devices"))?;
         Fields::of(&row, "devices", "devices").count("devices")
     }
 }
@@ -217,14 +217,14 @@ impl Tx {
                 .bind(id.get())
                 .execute(self.connection())
                 .await
-                .map_err(failed(OPERATION))?;
+                .map_err(statement_error(OPERATION))?;
         }
         let done = sqlx::query("DELETE FROM devices WHERE id = $1 AND latest_generation IS NULL")
             .bind(id.get())
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 
     /// Adds a device, or updates all its mutable fields.
@@ -240,7 +240,7 @@ impl Tx {
                  last_seen_at, agent_version, healthy, installed, failed_version, outcome, bound_at, source)
              VALUES ",
         );
-        sql.rows(devices, |row, device| {
+        sql.push_rows(devices, |row, device| {
             let said = &device.last_said;
             row.bind(device.id.get())
                 .bind(device.claim.get())
@@ -275,7 +275,7 @@ impl Tx {
                  failed_version = excluded.failed_version, outcome = excluded.outcome,
                  bound_at = excluded.bound_at, source = excluded.source",
         );
-        let done = sql.query().execute(self.connection()).await.map_err(failed(SAVE))?;
-        every_row(SAVE, devices.len(), done.rows_affected())
+        let done = sql.query().execute(self.connection()).await.map_err(statement_error(SAVE))?;
+        check_every_row(SAVE, devices.len(), done.rows_affected())
     }
 }

@@ -85,7 +85,7 @@ impl Dialect {
     }
 
     /// Returns a statement that fails if there is no database.
-    pub(super) const fn first_look(self) -> &'static str {
+    pub(super) const fn existence_check(self) -> &'static str {
         match self {
             Self::Sqlite => "SELECT COUNT(*) FROM sqlite_master",
             Self::Postgres => "SELECT 1",
@@ -146,7 +146,7 @@ impl Dialect {
     }
 
     /// Returns the set-up of a connection that fills a database.
-    pub(super) const fn before_restore(self) -> &'static [&'static str] {
+    pub(super) const fn restore_setup(self) -> &'static [&'static str] {
         match self {
             // Foreign keys are checked at the end, all together.
             Self::Sqlite => &["PRAGMA foreign_keys = OFF"],
@@ -187,7 +187,7 @@ impl Dialect {
     }
 
     /// Returns the last statement of the writing connection before it closes.
-    pub(super) const fn tidy_up(self) -> Option<&'static str> {
+    pub(super) const fn closing_statement(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => Some("PRAGMA wal_checkpoint(TRUNCATE)"),
             Self::Postgres => None,

@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::failed,
+    error::statement_error,
     row::{Fields, document, millis},
 };
 use crate::domain::dpc::CatalogueDpc;
@@ -26,7 +26,7 @@ impl Reader {
     pub async fn dpc(&mut self, name: &DpcName) -> Result<Option<CatalogueDpc>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("name =", Some(name.to_string()));
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a DPC"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a DPC"))?;
         row.as_ref().map(dpc).transpose()
     }
 
@@ -34,7 +34,7 @@ impl Reader {
     pub async fn dpcs(&mut self, page: &PageRequest) -> Result<Page<CatalogueDpc>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("name >", page.after.clone()).push(" ORDER BY name LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list DPCs"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list DPCs"))?;
         let dpcs = rows.iter().map(dpc).collect::<Result<_, _>>()?;
         Ok(page.page(dpcs, |one: &CatalogueDpc| one.dpc.name.to_string()))
     }
@@ -58,7 +58,7 @@ impl Tx {
         .bind(millis(new.updated_at))
         .execute(self.connection())
         .await
-        .map_err(failed("save a DPC"))?;
+        .map_err(statement_error("save a DPC"))?;
         Ok(())
     }
 
@@ -68,7 +68,7 @@ impl Tx {
             .bind(name.to_string())
             .execute(self.connection())
             .await
-            .map_err(failed("delete a DPC"))?;
+            .map_err(statement_error("delete a DPC"))?;
         Ok(done.rows_affected() == 1)
     }
 }

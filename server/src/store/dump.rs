@@ -4,7 +4,7 @@
 //! Rows are read in one transaction, so that all of them are from one moment, and from the tables that the
 //! database lists itself, so that none is forgotten. Both databases hold only numbers and texts.
 
-use super::{Dialect, Reader, Store, StoreError, error::failed};
+use super::{Dialect, Reader, Store, StoreError, error::statement_error};
 use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, AssertSqlSafe, Column as _, Executor as _, Row as _, any::AnyRow};
@@ -60,7 +60,7 @@ struct Snapshot<'r>(&'r mut Reader);
 impl<'r> Snapshot<'r> {
     async fn begin(reader: &'r mut Reader, dialect: Dialect) -> Result<Self, StoreError> {
         let begun = reader.connection().execute(dialect.begin_snapshot()).await;
-        begun.map_err(failed("begin a snapshot"))?;
+        begun.map_err(statement_error("begin a snapshot"))?;
         Ok(Self(reader))
     }
 
@@ -69,7 +69,7 @@ impl<'r> Snapshot<'r> {
     }
 
     async fn end(self) -> Result<(), StoreError> {
-        self.0.connection().execute("ROLLBACK").await.map_err(failed("end a snapshot"))?;
+        self.0.connection().execute("ROLLBACK").await.map_err(statement_error("end a snapshot"))?;
         Ok(())
     }
 }
@@ -83,7 +83,7 @@ async fn dump_tables<E: From<StoreError>>(
         let text = AssertSqlSafe(format!("SELECT * FROM {table}"));
         let mut rows = sqlx::query(text).fetch(&mut *connection);
         let mut is_first = true;
-        while let Some(row) = rows.try_next().await.map_err(failed("read a table"))? {
+        while let Some(row) = rows.try_next().await.map_err(statement_error("read a table"))? {
             if std::mem::take(&mut is_first) {
                 let columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
                 take(Dumped::Table { table: table.clone(), columns })?;
@@ -99,9 +99,9 @@ pub(super) async fn tables(
     connection: &mut AnyConnection,
     dialect: Dialect,
 ) -> Result<Vec<String>, StoreError> {
-    let rows = sqlx::query(dialect.tables()).fetch_all(connection).await.map_err(failed("list tables"))?;
+    let rows = sqlx::query(dialect.tables()).fetch_all(connection).await.map_err(statement_error("list tables"))?;
     let names = rows.iter().map(|row| row.try_get("name")).collect::<Result<Vec<String>, _>>();
-    names.map_err(failed("list tables"))
+    names.map_err(statement_error("list tables"))
 }
 
 fn cells(row: &AnyRow, table: &str) -> Result<Vec<Cell>, StoreError> {

@@ -4,7 +4,7 @@ use super::{
     StoreError, Tx,
     claims::{claim, claim_columns},
     devices::{device, device_columns},
-    error::failed,
+    error::statement_error,
     requests::{request, request_columns},
     row::{Fields, millis, number},
 };
@@ -115,7 +115,7 @@ macro_rules! assigned_tables {
     };
 }
 
-fn assigned(row: &AnyRow, claim: &Claim) -> Result<Option<Assigned>, StoreError> {
+fn read_assigned(row: &AnyRow, claim: &Claim) -> Result<Option<Assigned>, StoreError> {
     let fields = Fields::of(row, "configurations", "assigned_configuration_id");
     let Some(configuration) = fields.id_opt("assigned_configuration_id", ConfigurationId::new)? else {
         return Ok(None);
@@ -132,7 +132,7 @@ fn customer_name(row: &AnyRow) -> Result<Name, StoreError> {
 }
 
 /// Reads the result of a LEFT JOIN, if there is one: `column` is never NULL in an existing row.
-fn joined<T>(
+fn read_joined<T>(
     row: &AnyRow,
     table: &'static str,
     column: &'static str,
@@ -216,7 +216,7 @@ impl Tx {
             .query()
             .fetch_optional(self.connection())
             .await
-            .map_err(failed("read what an enrollment is decided by"))?;
+            .map_err(statement_error("read what an enrollment is decided by"))?;
         let Some(row) = &row else {
             return Ok(None);
         };
@@ -224,12 +224,12 @@ impl Tx {
         Ok(Some(EnrollmentFacts {
             customer_name: customer_name(row)?,
             terms: Fields::of(row, "companies", "claim_customer_id").parse("terms")?,
-            assigned: assigned(row, &claim)?,
+            assigned: read_assigned(row, &claim)?,
             claim,
-            device: joined(row, "devices", "device_id", device)?,
-            request: joined(row, "approval_requests", "request_device_id", request)?,
-            reset_ticket: joined(row, "reset_tickets", "reset_device_id", |_| Ok(()))?.is_some(),
-            token: joined(row, "tokens", "token_id", token)?,
+            device: read_joined(row, "devices", "device_id", device)?,
+            request: read_joined(row, "approval_requests", "request_device_id", request)?,
+            reset_ticket: read_joined(row, "reset_tickets", "reset_device_id", |_| Ok(()))?.is_some(),
+            token: read_joined(row, "tokens", "token_id", token)?,
             key_is_elsewhere: Fields::of(row, "devices", "claim_id").count("key_is_elsewhere")? > 0,
         }))
     }
@@ -244,7 +244,7 @@ impl Tx {
                 .bind(lock)
                 .execute(self.connection())
                 .await
-                .map_err(failed("lock a device key"))?;
+                .map_err(statement_error("lock a device key"))?;
         }
         Ok(())
     }
@@ -272,9 +272,9 @@ impl Tx {
             .push(" UNION SELECT claim_id FROM claim_keys WHERE lookup = ")
             .bind(key_lookup(key.digest()))
             .push(") ORDER BY c.id LIMIT 16");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("find who has a key"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("find who has a key"))?;
         let holder = |row: &AnyRow| {
-            Ok(OtherHolder { claim: claim(row)?, device: joined(row, "devices", "device_id", device)? })
+            Ok(OtherHolder { claim: claim(row)?, device: read_joined(row, "devices", "device_id", device)? })
         };
         rows.iter().map(holder).collect()
     }
@@ -308,7 +308,7 @@ impl Tx {
             .query()
             .fetch_optional(self.connection())
             .await
-            .map_err(failed("read what a device is answered by"))?;
+            .map_err(statement_error("read what a device is answered by"))?;
         let Some(row) = &row else {
             return Ok(None);
         };
@@ -317,7 +317,7 @@ impl Tx {
         Ok(Some(ManagedFacts {
             device: device(row)?,
             customer_name: customer_name(row)?,
-            assigned: assigned(row, &claim)?,
+            assigned: read_assigned(row, &claim)?,
             claim,
             sequence: fields.count_opt("sequence")?.unwrap_or_default(),
             requests: fields.count("requests")? > 0,

@@ -195,7 +195,7 @@ impl JobError for StoreError {
 }
 
 /// Returns a function that turns a failed statement into the error for the caller.
-pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+pub(super) fn statement_error(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     move |source| match Meaning::of(&source) {
         Meaning::Busy => StoreError::Busy,
         Meaning::Closed => StoreError::Closed,
@@ -205,12 +205,12 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
 }
 
 /// Checks an UPDATE or DELETE that was for exactly one row.
-pub(super) fn one_row(operation: &'static str, touched: u64) -> Result<(), StoreError> {
-    every_row(operation, 1, touched)
+pub(super) fn check_one_row(operation: &'static str, touched: u64) -> Result<(), StoreError> {
+    check_every_row(operation, 1, touched)
 }
 
 /// Checks a statement that was for exactly this many rows.
-pub(super) fn every_row(operation: &'static str, rows: usize, touched: u64) -> Result<(), StoreError> {
+pub(super) fn check_every_row(operation: &'static str, rows: usize, touched: u64) -> Result<(), StoreError> {
     let expected = u64::try_from(rows).unwrap_or(u64::MAX);
     if touched == expected { Ok(()) } else { Err(StoreError::Touched { operation, expected, touched }) }
 }
@@ -325,7 +325,7 @@ impl StoreError {
 mod tests {
     use super::*;
 
-    fn meant(code: &str) -> Option<Outage> {
+    fn outage_of_code(code: &str) -> Option<Outage> {
         match Meaning::of_code(code) {
             Meaning::Outage(outage) => Some(outage),
             _ => None,
@@ -351,7 +351,7 @@ mod tests {
             ("58030", Outage::Unreachable),
             ("XX001", Outage::Damaged),
         ] {
-            assert_eq!(meant(code), Some(outage), "{code}");
+            assert_eq!(outage_of_code(code), Some(outage), "{code}");
         }
         for code in ["1", "19", "2067", "23505", "42P01", "40001", "22P02", "10000"] {
             assert!(matches!(Meaning::of_code(code), Meaning::Other), "{code}");

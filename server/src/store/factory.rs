@@ -3,9 +3,9 @@
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     claims::{claim, claim_columns},
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, document, millis},
-    sql::{Sql, is_usual},
+    sql::{Sql, is_worth_preparing},
 };
 use crate::domain::{actor::Scope, claim::Claim, factory::FactoryRecord};
 use sqlx::any::AnyRow;
@@ -58,9 +58,9 @@ fn record(row: &AnyRow) -> Result<FactoryRecord, StoreError> {
 
 /// Adds the condition for the records of these companies that any of these keys leads to.
 fn records_sql(sql: &mut Sql, companies: &[CompanyId], keys: &[String]) {
-    sql.list(companies.iter().map(|company| company.get()))
+    sql.push_list(companies.iter().map(|company| company.get()))
         .push(" AND k.lookup IN ")
-        .list(keys.iter().cloned())
+        .push_list(keys.iter().cloned())
         .push(" ORDER BY r.id");
 }
 
@@ -83,9 +83,9 @@ impl Reader {
         for part in keys.chunks(PART) {
             let mut sql = self.sql(RECORDS);
             records_sql(&mut sql, companies, part);
-            let usual = is_usual(part.len(), PART);
+            let usual = is_worth_preparing(part.len(), PART);
             let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
-            for row in &rows.map_err(failed("find what factories registered"))? {
+            for row in &rows.map_err(statement_error("find what factories registered"))? {
                 let one = record(row)?;
                 found.insert(one.id, one);
             }
@@ -108,7 +108,7 @@ impl Reader {
         ));
         sql.bind(id.get()).filter("r.company_id =", scope.company().map(CompanyId::get));
         let row = sql.query().fetch_optional(self.connection()).await;
-        row.map_err(failed("find what a factory registered"))?.as_ref().map(record).transpose()
+        row.map_err(statement_error("find what a factory registered"))?.as_ref().map(record).transpose()
     }
 
     /// Lists records of the scope's own organisation, or of all for the operator; oldest first.
@@ -136,7 +136,7 @@ impl Reader {
             }
             Some(identifiers) => {
                 sql.push(" AND r.id IN (SELECT record_id FROM factory_keys WHERE lookup IN ")
-                    .list(identifiers.iter().cloned());
+                    .push_list(identifiers.iter().cloned());
                 for company in own {
                     sql.filter("company_id =", company.map(CompanyId::get));
                 }
@@ -145,7 +145,7 @@ impl Reader {
         }
         sql.filter("r.id >", page.key::<i64>()?).push(" ORDER BY r.id LIMIT ").bind(page.limit());
         let rows = sql.query().fetch_all(self.connection()).await;
-        let rows = rows.map_err(failed("list what factories registered"))?;
+        let rows = rows.map_err(statement_error("list what factories registered"))?;
         let records = rows.iter().map(record).collect::<Result<_, _>>()?;
         Ok(page.page(records, |one: &FactoryRecord| one.id))
     }
@@ -160,14 +160,14 @@ impl Reader {
                 " FROM claims AS c WHERE c.released_at IS NULL AND c.id IN
                   (SELECT claim_id FROM claim_keys WHERE lookup IN "
             ));
-            sql.list(part.iter().cloned())
+            sql.push_list(part.iter().cloned())
                 .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
-                .list(part.iter().cloned())
+                .push_list(part.iter().cloned())
                 .push(")")
                 .scope_of_claims(scope);
-            let usual = is_usual(part.len(), PART);
+            let usual = is_worth_preparing(part.len(), PART);
             let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
-            for row in &rows.map_err(failed("find claims by identifiers"))? {
+            for row in &rows.map_err(statement_error("find claims by identifiers"))? {
                 let one = claim(row)?;
                 found.insert(one.id, one);
             }
@@ -180,7 +180,7 @@ impl Tx {
     /// Whether any factory ever registered anything.
     pub async fn has_factory_records(&mut self) -> Result<bool, StoreError> {
         let found = sqlx::query("SELECT id FROM factory_records LIMIT 1").fetch_optional(self.connection());
-        Ok(found.await.map_err(failed("see whether factories registered anything"))?.is_some())
+        Ok(found.await.map_err(statement_error("see whether factories registered anything"))?.is_some())
     }
 
     /// Adds a record under its id.
@@ -197,7 +197,7 @@ impl Tx {
         .bind(new.created_by.clone())
         .execute(self.connection())
         .await
-        .map_err(failed("add what a factory registered"))?;
+        .map_err(statement_error("add what a factory registered"))?;
         self.insert_factory_keys(new).await
     }
 
@@ -213,8 +213,8 @@ impl Tx {
         .bind(record.claim.map(ClaimId::get))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())?;
+        .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())?;
         self.delete_factory_keys(record.id).await?;
         self.insert_factory_keys(record).await
     }
@@ -228,8 +228,8 @@ impl Tx {
                 .bind(claim.get())
                 .execute(self.connection())
                 .await
-                .map_err(failed(OPERATION))?;
-            one_row(OPERATION, done.rows_affected())?;
+                .map_err(statement_error(OPERATION))?;
+            check_one_row(OPERATION, done.rows_affected())?;
         }
         Ok(())
     }
@@ -242,8 +242,8 @@ impl Tx {
             .bind(id.get())
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 
     async fn delete_factory_keys(&mut self, id: FactoryRecordId) -> Result<(), StoreError> {
@@ -251,21 +251,21 @@ impl Tx {
             .bind(id.get())
             .execute(self.connection())
             .await
-            .map_err(failed("take away the keys of what a factory registered"))?;
+            .map_err(statement_error("take away the keys of what a factory registered"))?;
         Ok(())
     }
 
     async fn insert_factory_keys(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
         let keys: Vec<String> = record.lookup_keys().into_iter().collect();
         let mut sql = self.sql("INSERT INTO factory_keys (company_id, lookup, record_id) VALUES ");
-        sql.rows(&keys, |row, key| {
+        sql.push_rows(&keys, |row, key| {
             row.bind(record.company.get()).bind(key.clone()).bind(record.id.get());
         });
         sql.query()
             .persistent(false)
             .execute(self.connection())
             .await
-            .map_err(failed("add the keys of what a factory registered"))?;
+            .map_err(statement_error("add the keys of what a factory registered"))?;
         Ok(())
     }
 
@@ -277,8 +277,8 @@ impl Tx {
             .bind(now.sets.to_text())
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())?;
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())?;
         self.delete_claim_keys(was).await?;
         self.insert_claim_keys(std::slice::from_ref(now)).await
     }

@@ -11,7 +11,6 @@
 mod accounts;
 mod artifacts;
 mod audit;
-mod begun;
 mod claims;
 mod companies;
 mod configurations;
@@ -23,23 +22,24 @@ mod dump;
 mod enrollment;
 mod error;
 mod factory;
+mod limits;
 mod open;
 mod operations;
 mod page;
 #[cfg(test)]
-mod plans;
+mod query_plans;
 mod readers;
 mod readiness;
 mod reports;
 mod requests;
-mod reselling;
+mod reseller_claims;
 mod restore;
 mod row;
 mod sql;
-mod standing;
-mod together;
 mod tokens;
+mod transaction;
 mod uploads;
+mod write_batch;
 mod writer;
 
 pub use accounts::AccountsOf;
@@ -57,23 +57,23 @@ pub use dump::{Cell, Dumped};
 pub use enrollment::{EnrollmentFacts, ManagedFacts, OtherHolder, ShownSecrets, TokenFacts};
 pub use error::{JobError, Outage, StoreError};
 pub use factory::FactoryFilter;
+pub use limits::ConnectionLimit;
 pub use operations::{DoneItem, QueuedItem};
 pub use page::{MAX_ROWS, Page, PageRequest};
 pub use reports::{REPORTS_KEPT, StoredReport};
-pub use reselling::ResellerCursor;
+pub use reseller_claims::ResellerCursor;
 pub use restore::{Occupancy, Rows};
-pub use standing::ConnectionLimit;
 pub use tokens::ResetTicket;
 pub use writer::Tx;
 
-use begun::Begun;
 use dialect::Dialect;
-use error::failed;
+use error::statement_error;
 use futures_util::future::BoxFuture;
 use readers::{Lent, Readers};
 use sql::Sql;
 use sqlx::{AnyConnection, Row as _};
 use std::{path::PathBuf, sync::Arc, time::Duration};
+use transaction::Transaction;
 use unbox_common::timestamp::Timestamp;
 use writer::{Reads, Writer};
 
@@ -128,7 +128,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Self::write`].
-    pub async fn write_together<T, E, F>(&self, job: F) -> Result<T, E>
+    pub async fn write_batched<T, E, F>(&self, job: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: JobError,
@@ -149,7 +149,7 @@ impl Store {
     /// Returns the number of writes that wait for their turn.
     #[must_use]
     pub fn waiting_writes(&self) -> usize {
-        self.0.writer.waiting()
+        self.0.writer.count_waiting()
     }
 
     /// Writes a row that nobody reads, and returns when it is on disk, because only a write shows that the
@@ -164,8 +164,8 @@ impl Store {
         let row = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations")
             .fetch_one(reader.connection())
             .await
-            .map_err(failed("read the schema's version"))?;
-        row.try_get(0).map_err(failed("read the schema's version"))
+            .map_err(statement_error("read the schema's version"))?;
+        row.try_get(0).map_err(statement_error("read the schema's version"))
     }
 
     /// Returns the faults that the database itself finds in its files. Reads all of them.
@@ -177,7 +177,7 @@ impl Store {
         let rows = sqlx::query(check)
             .fetch_all(reader.connection())
             .await
-            .map_err(failed("check the database's integrity"))?;
+            .map_err(statement_error("check the database's integrity"))?;
         let texts = rows.iter().filter_map(|row| row.try_get::<String, _>(0).ok());
         Ok(texts.filter(|text| text != "ok").collect())
     }
@@ -197,7 +197,7 @@ pub struct Reader {
 
 enum Held {
     Lent(Lent),
-    InTransaction(Begun),
+    InTransaction(Transaction),
 }
 
 impl Reader {
@@ -209,7 +209,7 @@ impl Reader {
     fn connection(&mut self) -> &mut AnyConnection {
         match &mut self.held {
             Held::Lent(connection) => connection,
-            Held::InTransaction(begun) => begun,
+            Held::InTransaction(transaction) => transaction,
         }
     }
 }

@@ -6,9 +6,9 @@
 use super::{
     ACQUIRE_TIMEOUT, Dialect, IDLE_TIMEOUT, Inner, POSTGRES_CONNECTIONS, Readers, SQLITE_READERS, Store,
     StoreError, Writer,
-    error::{failed, is_missing_table},
+    error::{is_missing_table, statement_error},
     newest_version,
-    standing::ConnectionLimit,
+    limits::ConnectionLimit,
 };
 use crate::files::{self, FilesError, Lock, PRIVATE_FILE};
 use futures_util::FutureExt as _;
@@ -40,7 +40,7 @@ impl Store {
             check_exists(&path)?;
             check_writable(&path)?;
         }
-        let seen = Seen::at(url, dialect, dialect.writer_setup()).await?;
+        let seen = Seen::look_at(url, dialect, dialect.writer_setup()).await?;
         seen.version.ok_or(StoreError::Empty)?;
         Self::open_pools(url, dialect, seen).await
     }
@@ -57,7 +57,7 @@ impl Store {
             make_private(&path)?;
             check_writable(&path)?;
         }
-        let seen = Seen::at(url, dialect, dialect.writer_setup()).await?;
+        let seen = Seen::look_at(url, dialect, dialect.writer_setup()).await?;
         Self::open_pools(url, dialect, seen).await
     }
 
@@ -67,7 +67,7 @@ impl Store {
             Dialect::Postgres => (POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS),
         };
         let writing = pool(url, dialect, writers, dialect.writer_setup()).await?;
-        dialect.migrator().run(&writing).await.map_err(too_new_or_failed)?;
+        dialect.migrator().run(&writing).await.map_err(migrate_error)?;
         let reading = pool(url, dialect, readers, dialect.reader_setup()).await?;
         let readers = Readers::new(reading, dialect, readers as usize, ACQUIRE_TIMEOUT);
         let writer = Writer::start(writing, dialect)?;
@@ -97,7 +97,7 @@ impl Store {
         dialect: Dialect,
         setup: &'static [&'static str],
     ) -> Result<Self, StoreError> {
-        let seen = Seen::at(url, dialect, setup).await?;
+        let seen = Seen::look_at(url, dialect, setup).await?;
         let found = seen.version.ok_or(StoreError::Empty)?;
         if found < newest_version() {
             return Err(StoreError::Outdated { found, known: newest_version() });
@@ -150,9 +150,9 @@ struct Seen {
 }
 
 impl Seen {
-    async fn at(url: &str, dialect: Dialect, setup: &'static [&'static str]) -> Result<Self, StoreError> {
+    async fn look_at(url: &str, dialect: Dialect, setup: &'static [&'static str]) -> Result<Self, StoreError> {
         let mut connection = connect(url, dialect, setup).await?;
-        let version = known_version(&mut connection).await;
+        let version = read_version(&mut connection).await;
         let connections = ConnectionLimit::read(&mut connection, dialect).await;
         let _ = connection.close().await;
         Ok(Self { version: version?, connections: connections? })
@@ -221,7 +221,7 @@ pub(super) async fn connect(
     dialect: Dialect,
     setup: &'static [&'static str],
 ) -> Result<AnyConnection, StoreError> {
-    let opened = |error| match failed("open it")(error) {
+    let opened = |error| match statement_error("open it")(error) {
         StoreError::Statement { source, .. } => StoreError::Open(source),
         other => other,
     };
@@ -230,15 +230,15 @@ pub(super) async fn connect(
         connection.execute(*statement).await.map_err(opened)?;
     }
     // SQLite reads nothing before the first statement.
-    connection.execute(dialect.first_look()).await.map_err(opened)?;
+    connection.execute(dialect.existence_check()).await.map_err(opened)?;
     Ok(connection)
 }
 
-pub(super) async fn known_version(connection: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
+pub(super) async fn read_version(connection: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
     let found = match sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(connection).await {
-        Ok(row) => row.try_get::<Option<i64>, _>(0).map_err(failed("read the schema's version"))?,
+        Ok(row) => row.try_get::<Option<i64>, _>(0).map_err(statement_error("read the schema's version"))?,
         Err(error) if is_missing_table(&error) => None,
-        Err(error) => return Err(failed("read the schema's version")(error)),
+        Err(error) => return Err(statement_error("read the schema's version")(error)),
     };
     match found {
         Some(found) if found > newest_version() => Err(StoreError::TooNew { found, known: newest_version() }),
@@ -277,7 +277,7 @@ async fn pool(
         .map_err(StoreError::Open)
 }
 
-fn too_new_or_failed(error: MigrateError) -> StoreError {
+fn migrate_error(error: MigrateError) -> StoreError {
     match error {
         MigrateError::VersionMissing(found) if found > newest_version() => {
             StoreError::TooNew { found, known: newest_version() }

@@ -2,9 +2,9 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, document, millis},
-    sql::is_usual,
+    sql::is_worth_preparing,
 };
 use crate::domain::{
     actor::Scope,
@@ -69,7 +69,7 @@ impl Reader {
     ) -> Result<Option<Operation>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope_to_resellers("company_id =", scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an operation"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an operation"))?;
         row.as_ref().map(operation).transpose()
     }
 
@@ -84,7 +84,7 @@ impl Reader {
             .scope_to_resellers("company_id =", scope)
             .push(" ORDER BY id LIMIT ")
             .bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list operations"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list operations"))?;
         let operations = rows.iter().map(operation).collect::<Result<_, _>>()?;
         Ok(page.page(operations, |one: &Operation| one.id))
     }
@@ -94,7 +94,7 @@ impl Reader {
         let rows = sqlx::query("SELECT id, company_id FROM operations WHERE done_at IS NULL ORDER BY id")
             .fetch_all(self.connection())
             .await
-            .map_err(failed("look for operations to go on with"))?;
+            .map_err(statement_error("look for operations to go on with"))?;
         let both = |row| {
             let fields = Fields::of(row, "operations", "id");
             Ok((fields.id("id", OperationId::new)?, fields.id("company_id", CompanyId::new)?))
@@ -115,7 +115,7 @@ impl Reader {
         .bind(i64::from(limit))
         .fetch_all(self.connection())
         .await
-        .map_err(failed("look for operations to forget"))?;
+        .map_err(statement_error("look for operations to forget"))?;
         rows.iter().map(|row| Fields::of(row, "operations", "id").id("id", OperationId::new)).collect()
     }
 
@@ -134,7 +134,7 @@ impl Reader {
         sql.push(" ORDER BY position LIMIT ").bind(i64::from(limit));
         let mut rows = sql.query().fetch(self.connection());
         let (mut items, mut size) = (Vec::new(), 0);
-        while let Some(row) = rows.try_next().await.map_err(failed(OPERATION))? {
+        while let Some(row) = rows.try_next().await.map_err(statement_error(OPERATION))? {
             let fields = Fields::of(&row, "operation_items", "position");
             let item = DoneItem { echo: fields.read("echo")?, result: fields.json_opt("result")? };
             size += item.echo.len();
@@ -165,7 +165,7 @@ impl Tx {
         .bind(millis(new.created_at))
         .execute(self.connection())
         .await
-        .map_err(failed("add an operation"))?;
+        .map_err(statement_error("add an operation"))?;
         Ok(())
     }
 
@@ -181,11 +181,11 @@ impl Tx {
         for (part, first) in items.chunks(ROWS).zip((first..).step_by(ROWS)) {
             let mut sql =
                 self.sql("INSERT INTO operation_items (operation_id, position, echo, work) VALUES ");
-            sql.rows(part.iter().zip(first..), |row, (item, position)| {
+            sql.push_rows(part.iter().zip(first..), |row, (item, position)| {
                 row.bind(of.get()).bind(position).bind(item.echo.clone()).bind(item.work.clone());
             });
-            let usual = is_usual(part.len(), ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
+            let usual = is_worth_preparing(part.len(), ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error(OPERATION))?;
         }
         Ok(())
     }
@@ -198,8 +198,8 @@ impl Tx {
             .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 
     /// Returns the size of all operations of a company, in bytes.
@@ -210,7 +210,7 @@ impl Tx {
         .bind(of.get())
         .fetch_one(self.connection())
         .await
-        .map_err(failed("add up the room of operations"))?;
+        .map_err(statement_error("add up the room of operations"))?;
         Fields::of(&row, "operations", "n").count("n")
     }
 
@@ -224,7 +224,7 @@ impl Tx {
             .bind(of.get())
             .fetch_all(self.connection())
             .await
-            .map_err(failed("look for the room of operations"))?;
+            .map_err(statement_error("look for the room of operations"))?;
         let size = |row| {
             let fields = Fields::of(row, "operations", "id");
             let has_ended = fields.time_opt("done_at")?.is_some();
@@ -240,7 +240,7 @@ impl Tx {
                 .bind(of.get())
                 .fetch_one(self.connection())
                 .await
-                .map_err(failed("count a company's operations"))?;
+                .map_err(statement_error("count a company's operations"))?;
         Fields::of(&row, "operations", "n").count("n")
     }
 
@@ -251,14 +251,14 @@ impl Tx {
             .bind(id.get())
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
+            .map_err(statement_error(OPERATION))?;
         let done = sqlx::query("UPDATE operations SET done_at = $2, cancelled_at = $2 WHERE id = $1")
             .bind(id.get())
             .bind(millis(now))
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 
     /// Deletes an operation with its items.
@@ -271,7 +271,7 @@ impl Tx {
                 .bind(id.get())
                 .execute(self.connection())
                 .await
-                .map_err(failed(OPERATION))?;
+                .map_err(statement_error(OPERATION))?;
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ impl Tx {
         let lock = if self.dialect.locks_rows() { " FOR UPDATE" } else { "" };
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope_to_resellers("company_id =", scope).push(lock);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an operation"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an operation"))?;
         row.as_ref().map(operation).transpose()
     }
 
@@ -295,7 +295,7 @@ impl Tx {
         let lock = if self.dialect.locks_rows() { " FOR UPDATE SKIP LOCKED" } else { "" };
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).push(" AND done_at IS NULL").push(lock);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an operation"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an operation"))?;
         row.as_ref().map(operation).transpose()
     }
 
@@ -316,7 +316,7 @@ impl Tx {
         .bind(i64::from(limit))
         .fetch(self.connection());
         let (mut work, mut size) = (Vec::new(), 0);
-        while let Some(row) = rows.try_next().await.map_err(failed(OPERATION))? {
+        while let Some(row) = rows.try_next().await.map_err(statement_error(OPERATION))? {
             let fields = Fields::of(&row, "operation_items", "position");
             work.push(fields.json("work")?);
             size += fields.count("size")?;
@@ -338,12 +338,12 @@ impl Tx {
         for (part, first) in results.chunks(ROWS).zip((i64::from(of.done)..).step_by(ROWS)) {
             let mut sql =
                 self.sql("INSERT INTO operation_items (operation_id, position, echo, work, result) VALUES ");
-            sql.rows(part.iter().zip(first..), |row, (result, position)| {
+            sql.push_rows(part.iter().zip(first..), |row, (result, position)| {
                 row.bind(of.id.get()).bind(position).bind("").bind("").bind(document(result));
             });
             sql.push(" ON CONFLICT (operation_id, position) DO UPDATE SET work = excluded.work, result = excluded.result");
-            let usual = is_usual(part.len(), ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
+            let usual = is_worth_preparing(part.len(), ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error(OPERATION))?;
         }
         let succeeded = results.iter().filter(|result| result.device.is_some()).count();
         let done = sqlx::query(
@@ -356,7 +356,7 @@ impl Tx {
         .bind(millis(now))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+        .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 }

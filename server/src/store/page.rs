@@ -29,7 +29,7 @@ pub struct Page<T> {
 impl PageRequest {
     /// Returns a request for the page that follows `after`.
     #[must_use]
-    pub fn following(after: Option<String>) -> Self {
+    pub fn from_cursor(after: Option<String>) -> Self {
         Self { size: None, after }
     }
 
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_cursor_that_was_made_up_is_refused() {
-        let request = PageRequest::following(Some("1 OR 1=1".to_owned()));
+        let request = PageRequest::from_cursor(Some("1 OR 1=1".to_owned()));
         assert!(matches!(request.key::<i64>(), Err(StoreError::Cursor)));
     }
 }

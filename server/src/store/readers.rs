@@ -3,7 +3,7 @@
 //! A pool tests each returned connection. That is worthwhile for a remote server; for SQLite it would add
 //! one statement to each that a hello needs. So connections to a file bypass the pool, and are kept here.
 
-use super::{StoreError, dialect::Dialect, error::failed};
+use super::{StoreError, dialect::Dialect, error::statement_error};
 use sqlx::{Any, AnyPool, pool::PoolConnection};
 use std::{
     ops::{Deref, DerefMut},
@@ -61,7 +61,7 @@ impl Readers {
     }
 
     async fn connect(&self) -> Result<PoolConnection<Any>, StoreError> {
-        self.pool.acquire().await.map_err(failed("connect to the database"))
+        self.pool.acquire().await.map_err(statement_error("connect to the database"))
     }
 
     pub(super) async fn close(&self) {

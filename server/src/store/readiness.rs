@@ -2,7 +2,7 @@
 
 use super::{
     StoreError, Tx,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::millis,
 };
 use unbox_common::timestamp::Timestamp;
@@ -17,7 +17,7 @@ impl Tx {
         .bind(millis(now))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+        .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{
     Reader, StoreError, Tx,
-    error::failed,
+    error::statement_error,
     row::{Fields, millis, number},
-    together::NewReport,
+    write_batch::NewReport,
 };
 use sqlx::any::AnyRow;
 use unbox_common::{
@@ -69,7 +69,7 @@ impl Reader {
         .bind(i64::from(limit))
         .fetch_all(self.connection())
         .await
-        .map_err(failed("list reports"))?;
+        .map_err(statement_error("list reports"))?;
         rows.iter().map(report).collect()
     }
 }
@@ -95,7 +95,7 @@ impl Reader {
         .bind(i64::from(limit))
         .fetch_all(self.connection())
         .await
-        .map_err(failed("list reports"))?;
+        .map_err(statement_error("list reports"))?;
         rows.iter().map(report).collect()
     }
 }
@@ -103,7 +103,7 @@ impl Reader {
 impl Reader {
     /// Returns the last of the next devices after this one, counting at most this many; `None` if there are
     /// no more.
-    pub async fn device_some_after(
+    pub async fn device_after_some(
         &mut self,
         after: Option<DeviceId>,
         devices: u32,
@@ -115,7 +115,7 @@ impl Reader {
         .bind(i64::from(devices))
         .fetch_one(self.connection())
         .await
-        .map_err(failed("list devices"))?;
+        .map_err(statement_error("list devices"))?;
         Fields::of(&row, "devices", "id").id_opt("id", DeviceId::new)
     }
 }
@@ -135,7 +135,7 @@ impl Tx {
                 .bind(millis(time))
                 .execute(self.connection())
                 .await
-                .map_err(failed("forget old reports"))?;
+                .map_err(statement_error("forget old reports"))?;
         Ok(done.rows_affected())
     }
 
@@ -153,16 +153,16 @@ impl Tx {
         };
         let new =
             |entry: &ReportEntry| NewReport { device, generation, entry: entry.clone(), received_at: now };
-        self.together.reports.extend(entries.iter().map(new));
+        self.batch.reports.extend(entries.iter().map(new));
         if newest > REPORTS_KEPT {
-            self.write_together().await?;
+            self.write_batch().await?;
             sqlx::query("DELETE FROM reports WHERE device_id = $1 AND generation = $2 AND sequence <= $3")
                 .bind(device.get())
                 .bind(number(generation.0))
                 .bind(number(newest - REPORTS_KEPT))
                 .execute(self.connection())
                 .await
-                .map_err(failed("forget old reports"))?;
+                .map_err(statement_error("forget old reports"))?;
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Tx {
         let mut sql = self.sql(
             "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",
         );
-        sql.rows(reports, |row, new| {
+        sql.push_rows(reports, |row, new| {
             row.bind(new.device.get())
                 .bind(number(new.generation.0))
                 .bind(number(new.entry.sequence))
@@ -182,7 +182,7 @@ impl Tx {
                 .bind(millis(new.received_at));
         });
         sql.push(" ON CONFLICT (device_id, generation, sequence) DO NOTHING");
-        sql.query().execute(self.connection()).await.map_err(failed("add reports"))?;
+        sql.query().execute(self.connection()).await.map_err(statement_error("add reports"))?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Reader, StoreError, Tx,
     devices::identity,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, document, millis},
 };
 use crate::domain::{
@@ -65,7 +65,7 @@ impl Reader {
             sql.push(" AND a.approved_at IS NULL");
         }
         sql.push(" ORDER BY a.first_at, a.device_id, a.key_digest LIMIT ").bind(i64::from(limit));
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list requests"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list requests"))?;
         rows.iter().map(request).collect()
     }
 
@@ -78,7 +78,7 @@ impl Reader {
         let mut sql =
             self.sql(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
         sql.filter("a.device_id =", Some(device.get())).filter("a.key_digest =", Some(key.to_string()));
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a request"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a request"))?;
         row.as_ref().map(request).transpose()
     }
 }
@@ -86,7 +86,7 @@ impl Reader {
 impl Tx {
     /// Records a request. A repeated request is counted, and loses its approval, because that did not
     /// suffice.
-    pub async fn note_request(&mut self, asked: &ApprovalRequest) -> Result<(), StoreError> {
+    pub async fn save_request(&mut self, asked: &ApprovalRequest) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO approval_requests (device_id, key_digest, customer_id, identity, replaced, first_at,
                  last_at, times, approved_at, source, tie)
@@ -106,7 +106,7 @@ impl Tx {
         .bind(asked.tie.name())
         .execute(self.connection())
         .await
-        .map_err(failed("note a request"))?;
+        .map_err(statement_error("note a request"))?;
         let noted = self.requests(Scope::Operator, Some(asked.device), u32::MAX).await?;
         let mut waiting: Vec<_> = noted.into_iter().filter(|one| one.approved_at.is_none()).collect();
         while waiting.len() > REQUESTS_KEPT
@@ -133,8 +133,8 @@ impl Tx {
         .bind(millis(now))
         .execute(self.connection())
         .await
-        .map_err(failed("approve a request"))?;
-        one_row("approve a request", done.rows_affected())
+        .map_err(statement_error("approve a request"))?;
+        check_one_row("approve a request", done.rows_affected())
     }
 
     /// Deletes one request of a device.
@@ -144,18 +144,18 @@ impl Tx {
             .bind(key.to_string())
             .execute(self.connection())
             .await
-            .map_err(failed("forget a request"))?;
-        one_row("forget a request", done.rows_affected())
+            .map_err(statement_error("forget a request"))?;
+        check_one_row("forget a request", done.rows_affected())
     }
 
     /// Deletes one request, if it exists: its key is now the device's own.
-    pub async fn settle_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
+    pub async fn remove_answered_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
             .bind(device.get())
             .bind(key.to_string())
             .execute(self.connection())
             .await
-            .map_err(failed("settle a request"))?;
+            .map_err(statement_error("settle a request"))?;
         Ok(())
     }
 }

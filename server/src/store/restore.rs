@@ -7,8 +7,8 @@
 use super::{
     Dialect, Store, StoreError,
     dump::{Cell, Dumped, tables},
-    error::failed,
-    open::{self, connect, known_version, sqlite_path},
+    error::statement_error,
+    open::{self, connect, read_version, sqlite_path},
     sql::Sql,
 };
 use crate::files::{self, FilesError, PRIVATE_FILE};
@@ -56,8 +56,8 @@ impl Store {
             return Ok(if is_there { Occupancy::Occupied } else { Occupancy::Vacant });
         }
         let mut connection = connect(url, dialect, dialect.inspector_setup()).await?;
-        let users = others(&mut connection, dialect).await;
-        let version = known_version(&mut connection).await;
+        let users = count_other_sessions(&mut connection, dialect).await;
+        let version = read_version(&mut connection).await;
         let _ = connection.close().await;
         if users? > 0 {
             return Err(StoreError::InUse);
@@ -74,8 +74,8 @@ impl Store {
     pub fn files(url: &str) -> Vec<PathBuf> {
         let Some(path) = sqlite_path(url).ok().flatten() else { return Vec::new() };
         let exist =
-            |place: &PathBuf| with_log(place).into_iter().filter(|file| file.exists()).collect::<Vec<_>>();
-        let replaced = replaced(&path).map(|place| exist(&place)).take_while(|files| !files.is_empty());
+            |place: &PathBuf| database_files(place).into_iter().filter(|file| file.exists()).collect::<Vec<_>>();
+        let replaced = places_for_old(&path).map(|place| exist(&place)).take_while(|files| !files.is_empty());
         exist(&path).into_iter().chain(replaced.flatten()).collect()
     }
 
@@ -91,8 +91,8 @@ impl Store {
             return fill(connection, dialect, version, rows).await;
         };
         let _lock = open::lock(&path)?;
-        let new = beside(&path, NEW_SUFFIX);
-        for file in with_log(&new) {
+        let new = with_suffix(&path, NEW_SUFFIX);
+        for file in database_files(&new) {
             files::remove(&file).map_err(StoreError::Replace)?;
         }
         files::write_new(&new, &[], PRIVATE_FILE).map_err(StoreError::Replace)?;
@@ -101,7 +101,7 @@ impl Store {
             Err(error) => Err(error.into()),
         };
         if let Err(error) = filled {
-            for file in with_log(&new) {
+            for file in database_files(&new) {
                 // The first error explains more.
                 let _ = files::remove(&file);
             }
@@ -115,7 +115,7 @@ impl Store {
 /// other file at the same path.
 fn replace(path: &Path, new: &Path) -> Result<(), FilesError> {
     let old = place_for_old(path);
-    for (from, to) in with_log(path).into_iter().zip(with_log(&old)) {
+    for (from, to) in database_files(path).into_iter().zip(database_files(&old)) {
         if from.exists() {
             files::publish(&from, &to)?;
         }
@@ -127,33 +127,33 @@ fn replace(path: &Path, new: &Path) -> Result<(), FilesError> {
 /// log may be left, which belongs beside the database that was moved then.
 fn place_for_old(path: &Path) -> PathBuf {
     let taken: Vec<PathBuf> =
-        replaced(path).take_while(|place| with_log(place).iter().any(|file| file.exists())).collect();
+        places_for_old(path).take_while(|place| database_files(place).iter().any(|file| file.exists())).collect();
     let goes_beside = |place: &&PathBuf| {
         !path.exists()
-            && with_log(path).iter().zip(with_log(place)).all(|(from, to)| !(from.exists() && to.exists()))
+            && database_files(path).iter().zip(database_files(place)).all(|(from, to)| !(from.exists() && to.exists()))
     };
-    let is_torn = with_log(path).iter().any(|file| file.exists());
+    let is_torn = database_files(path).iter().any(|file| file.exists());
     match taken.last().filter(|_| is_torn).filter(goes_beside) {
         Some(last) => last.clone(),
-        None => replaced(path).nth(taken.len()).unwrap_or_else(|| beside(path, OLD_SUFFIX)),
+        None => places_for_old(path).nth(taken.len()).unwrap_or_else(|| with_suffix(path, OLD_SUFFIX)),
     }
 }
 
 /// Returns the places for replaced databases, the first one first.
-fn replaced(path: &Path) -> impl Iterator<Item = PathBuf> {
-    let later = (2_u64..).map(|number| beside(path, &format!("{OLD_SUFFIX}-{number}")));
-    iter::once(beside(path, OLD_SUFFIX)).chain(later)
+fn places_for_old(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let later = (2_u64..).map(|number| with_suffix(path, &format!("{OLD_SUFFIX}-{number}")));
+    iter::once(with_suffix(path, OLD_SUFFIX)).chain(later)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// Returns a database and the files that SQLite keeps beside it.
-fn with_log(path: &Path) -> [PathBuf; 3] {
-    [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")]
+fn database_files(path: &Path) -> [PathBuf; 3] {
+    [path.to_owned(), with_suffix(path, "-wal"), with_suffix(path, "-shm")]
 }
 
 /// Fills a database, and closes it.
@@ -163,29 +163,29 @@ async fn fill<R: Rows>(
     version: i64,
     rows: &mut R,
 ) -> Result<(), R::Error> {
-    for statement in dialect.before_restore() {
-        connection.execute(*statement).await.map_err(failed("prepare the database"))?;
+    for statement in dialect.restore_setup() {
+        connection.execute(*statement).await.map_err(statement_error("prepare the database"))?;
     }
-    let mut tx = connection.begin().await.map_err(failed("begin a transaction"))?;
+    let mut tx = connection.begin().await.map_err(statement_error("begin a transaction"))?;
     clear(&mut tx, dialect).await?;
     dialect.migrator().run_to(version, &mut *tx).await.map_err(StoreError::Migrate)?;
-    let constraints = loosen(&mut tx, dialect).await?;
+    let constraints = defer_foreign_keys(&mut tx, dialect).await?;
     insert(&mut tx, dialect, rows).await?;
-    tighten(&mut tx, dialect, &constraints).await?;
+    restore_foreign_keys(&mut tx, dialect, &constraints).await?;
     dialect.migrator().run(&mut *tx).await.map_err(StoreError::Migrate)?;
-    tx.commit().await.map_err(failed("commit"))?;
-    if let Some(statement) = dialect.tidy_up() {
-        connection.execute(statement).await.map_err(failed("finish the database"))?;
+    tx.commit().await.map_err(statement_error("commit"))?;
+    if let Some(statement) = dialect.closing_statement() {
+        connection.execute(statement).await.map_err(statement_error("finish the database"))?;
     }
-    connection.close().await.map_err(failed("close the database"))?;
+    connection.close().await.map_err(statement_error("close the database"))?;
     Ok(())
 }
 
 /// Counts the other sessions of a PostgreSQL database.
-async fn others(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, StoreError> {
+async fn count_other_sessions(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, StoreError> {
     let Some(query) = dialect.sessions() else { return Ok(0) };
-    let row = sqlx::query(query).fetch_one(connection).await.map_err(failed("count sessions"))?;
-    row.try_get("sessions").map_err(failed("count sessions"))
+    let row = sqlx::query(query).fetch_one(connection).await.map_err(statement_error("count sessions"))?;
+    row.try_get("sessions").map_err(statement_error("count sessions"))
 }
 
 /// Drops every table of an earlier database.
@@ -194,49 +194,49 @@ async fn clear(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), S
         return Ok(());
     }
     for table in tables(connection, dialect).await? {
-        run(connection, format!("DROP TABLE {table} CASCADE")).await?;
+        run_statement(connection, format!("DROP TABLE {table} CASCADE")).await?;
     }
-    run(connection, "DROP TABLE IF EXISTS _sqlx_migrations".to_owned()).await
+    run_statement(connection, "DROP TABLE IF EXISTS _sqlx_migrations".to_owned()).await
 }
 
 /// Postpones the check of foreign keys to the end: rows come table by table, and tables refer to each
 /// other.
-async fn loosen(
+async fn defer_foreign_keys(
     connection: &mut AnyConnection,
     dialect: Dialect,
 ) -> Result<Vec<(String, String)>, StoreError> {
     let Some(query) = dialect.foreign_keys() else { return Ok(Vec::new()) };
     let rows = sqlx::query(query).fetch_all(&mut *connection).await;
-    let rows = rows.map_err(failed("list foreign keys"))?;
+    let rows = rows.map_err(statement_error("list foreign keys"))?;
     let mut keys = Vec::with_capacity(rows.len());
     for row in &rows {
-        let name = |column| row.try_get::<String, _>(column).map_err(failed("list foreign keys"));
+        let name = |column| row.try_get::<String, _>(column).map_err(statement_error("list foreign keys"));
         let (table, key) = (name("of_table")?, name("name")?);
-        run(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} DEFERRABLE INITIALLY DEFERRED"))
+        run_statement(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} DEFERRABLE INITIALLY DEFERRED"))
             .await?;
         keys.push((table, key));
     }
     Ok(keys)
 }
 
-async fn tighten(
+async fn restore_foreign_keys(
     connection: &mut AnyConnection,
     dialect: Dialect,
     keys: &[(String, String)],
 ) -> Result<(), StoreError> {
     let checked = sqlx::query(dialect.check_foreign_keys()).fetch_all(&mut *connection).await;
-    if !checked.map_err(failed("check foreign keys"))?.is_empty() {
+    if !checked.map_err(statement_error("check foreign keys"))?.is_empty() {
         return Err(StoreError::Dangling);
     }
     for (table, key) in keys {
-        run(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} NOT DEFERRABLE")).await?;
+        run_statement(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} NOT DEFERRABLE")).await?;
     }
     Ok(())
 }
 
 /// Runs a statement composed of literals and of names that the database gave.
-async fn run(connection: &mut AnyConnection, text: String) -> Result<(), StoreError> {
-    connection.execute(AssertSqlSafe(text)).await.map_err(failed("prepare the database"))?;
+async fn run_statement(connection: &mut AnyConnection, text: String) -> Result<(), StoreError> {
+    connection.execute(AssertSqlSafe(text)).await.map_err(statement_error("prepare the database"))?;
     Ok(())
 }
 
@@ -262,7 +262,7 @@ async fn insert<R: Rows>(
                 if !(known.contains(&table) && columns.iter().all(plain) && !columns.is_empty()) {
                     return Err(StoreError::UnknownTable(table).into());
                 }
-                run(connection, format!("DELETE FROM {table}")).await?;
+                run_statement(connection, format!("DELETE FROM {table}")).await?;
                 let text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
                 head = Some((text, columns.len()));
             }
@@ -288,17 +288,17 @@ async fn flush(
     waiting: &mut Vec<Vec<Cell>>,
 ) -> Result<(), StoreError> {
     let Some((text, _)) = head.filter(|_| !waiting.is_empty()) else { return Ok(()) };
-    let mut sql = Sql::of_names(dialect, text.clone());
-    sql.rows(waiting.drain(..), |to, row| {
+    let mut sql = Sql::from_names(dialect, text.clone());
+    sql.push_rows(waiting.drain(..), |to, row| {
         for cell in row {
             match cell {
-                Cell::Null => to.null(),
+                Cell::Null => to.bind_null(),
                 Cell::Number(number) => to.bind(number),
                 Cell::Text(text) => to.bind(text),
             };
         }
     });
-    sql.query().execute(&mut *connection).await.map_err(failed("restore rows"))?;
+    sql.query().execute(&mut *connection).await.map_err(statement_error("restore rows"))?;
     Ok(())
 }
 
@@ -316,7 +316,7 @@ mod tests {
         ("db.restoring", b"the new database"),
     ];
 
-    fn to_be_replaced() -> (TempDir, PathBuf, PathBuf) {
+    fn make_database_to_replace() -> (TempDir, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         for (name, contents) in CONTENTS {
             files::replace(&dir.path().join(name), contents, PRIVATE_FILE).unwrap();
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_replacement_goes_on_wherever_it_was_cut_off() {
         for changes in 1..=4 {
-            let (dir, path, new) = to_be_replaced();
+            let (dir, path, new) = make_database_to_replace();
             cut::fail_after(changes, || replace(&path, &new)).unwrap_err();
             if changes < 4 {
                 assert!(!path.exists(), "never one with the log of another");
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_database_that_was_replaced_earlier_is_kept() {
-        let (dir, path, new) = to_be_replaced();
+        let (dir, path, new) = make_database_to_replace();
         for number in 1..=3_u8 {
             files::replace(&new, &[number], PRIVATE_FILE).unwrap();
             replace(&path, &new).unwrap();

@@ -19,7 +19,7 @@ impl Sql {
     }
 
     /// Returns a statement composed of literals and of names that were checked against the database's.
-    pub(super) fn of_names(dialect: Dialect, text: String) -> Self {
+    pub(super) fn from_names(dialect: Dialect, text: String) -> Self {
         Self { dialect, text, arguments: AnyArguments::default(), bound: 0 }
     }
 
@@ -64,13 +64,13 @@ impl Sql {
     /// customers that it still works for.
     pub(super) fn scope_of_claims(&mut self, scope: Scope) -> &mut Self {
         match scope {
-            Scope::Reseller(id) => self.filter("c.reseller_id =", Some(id.get())).while_linked(id),
+            Scope::Reseller(id) => self.filter("c.reseller_id =", Some(id.get())).only_while_linked(id),
             other => self.scope("c.customer_id =", other),
         }
     }
 
     /// Limits the statement to rows `c` of customers that this company works for.
-    pub(super) fn while_linked(&mut self, company: CompanyId) -> &mut Self {
+    pub(super) fn only_while_linked(&mut self, company: CompanyId) -> &mut Self {
         self.push(
             " AND EXISTS (SELECT 1 FROM company_links AS l WHERE l.customer_id = c.customer_id AND l.company_id = ",
         )
@@ -88,7 +88,7 @@ impl Sql {
     }
 
     /// Appends `($1, $2), ($3, $4), ...`.
-    pub(super) fn rows<T>(
+    pub(super) fn push_rows<T>(
         &mut self,
         rows: impl IntoIterator<Item = T>,
         columns: impl Fn(&mut Values<'_>, T),
@@ -102,11 +102,11 @@ impl Sql {
     }
 
     /// Appends `($1, $2, ...)`.
-    pub(super) fn list<T: Encode<'static, Any> + Type<Any>>(
+    pub(super) fn push_list<T: Encode<'static, Any> + Type<Any>>(
         &mut self,
         values: impl IntoIterator<Item = T>,
     ) -> &mut Self {
-        self.rows([values.into_iter()], |to, values| {
+        self.push_rows([values.into_iter()], |to, values| {
             for value in values {
                 to.bind(value);
             }
@@ -124,7 +124,7 @@ impl Sql {
 
 /// Whether a statement over this many rows is worth keeping prepared: one row, or a full part of many. The
 /// last part of a file may have any length, and each length would stay in memory.
-pub(super) fn is_usual(rows: usize, full: usize) -> bool {
+pub(super) fn is_worth_preparing(rows: usize, full: usize) -> bool {
     rows == 1 || rows == full
 }
 
@@ -136,7 +136,7 @@ pub(super) struct Values<'s> {
 
 impl Values<'_> {
     /// Appends NULL, of any type.
-    pub(super) fn null(&mut self) -> &mut Self {
+    pub(super) fn bind_null(&mut self) -> &mut Self {
         self.sql.push(if std::mem::take(&mut self.first) { "NULL" } else { ", NULL" });
         self
     }
@@ -187,7 +187,7 @@ mod tests {
             .scope("customer_id =", Scope::Reseller(CompanyId::new(8).unwrap()))
             .scope_of_claims(Scope::Customer(CompanyId::new(8).unwrap()))
             .push(" AND id IN ")
-            .list([1_i64, 2]);
+            .push_list([1_i64, 2]);
         assert_eq!(
             sql.text,
             "SELECT id FROM t WHERE id > $1 AND name = $2 AND customer_id = $3 AND 1 = 0 AND c.customer_id = $4 AND id IN ($5, $6)"
@@ -198,14 +198,14 @@ mod tests {
     #[test]
     fn sqlite_takes_values_by_their_place() {
         let mut sql = Sql::new(Dialect::Sqlite, "SELECT id FROM t WHERE id IN ");
-        sql.list([1_i64, 2]).filter("name =", Some("x"));
+        sql.push_list([1_i64, 2]).filter("name =", Some("x"));
         assert_eq!(sql.text, "SELECT id FROM t WHERE id IN (?, ?) AND name = ?");
     }
 
     #[test]
     fn rows_are_written_one_after_another() {
         let mut sql = Sql::new(Dialect::Postgres, "INSERT INTO t (a, b) VALUES ");
-        sql.rows([(1_i64, "x"), (2, "y")], |to, (a, b)| {
+        sql.push_rows([(1_i64, "x"), (2, "y")], |to, (a, b)| {
             to.bind(a).bind(b);
         });
         assert_eq!(sql.text, "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4)");

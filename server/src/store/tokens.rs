@@ -2,7 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, millis},
 };
 use crate::domain::{actor::Scope, token::Token};
@@ -46,7 +46,7 @@ impl Reader {
     pub async fn token(&mut self, scope: Scope, id: TokenId) -> Result<Option<Token>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a token"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a token"))?;
         row.as_ref().map(token).transpose()
     }
 
@@ -58,7 +58,7 @@ impl Reader {
     ) -> Result<Option<Token>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("digest =", Some(digest.to_string())).filter("customer_id =", Some(customer.get()));
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find a token"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a token"))?;
         row.as_ref().map(token).transpose()
     }
 
@@ -75,7 +75,7 @@ impl Reader {
             .scope("customer_id =", scope)
             .push(" ORDER BY id LIMIT ")
             .bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list tokens"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list tokens"))?;
         let tokens = rows.iter().map(token).collect::<Result<_, _>>()?;
         Ok(page.page(tokens, |one: &Token| one.id))
     }
@@ -97,7 +97,7 @@ impl Tx {
         .bind(new.expires_at.map(millis))
         .execute(self.connection())
         .await
-        .map_err(failed("add a token"))?;
+        .map_err(statement_error("add a token"))?;
         Ok(())
     }
 
@@ -108,8 +108,8 @@ impl Tx {
             .bind(millis(now))
             .execute(self.connection())
             .await
-            .map_err(failed("revoke a token"))?;
-        one_row("revoke a token", done.rows_affected())
+            .map_err(statement_error("revoke a token"))?;
+        check_one_row("revoke a token", done.rows_affected())
     }
 
     /// Adds a reset ticket, and invalidates the device's older ones.
@@ -120,7 +120,7 @@ impl Tx {
             .bind(millis(new.created_at))
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
+            .map_err(statement_error(OPERATION))?;
         sqlx::query(
             "INSERT INTO reset_tickets (digest, device_id, created_at, expires_at, used_at)
              VALUES ($1, $2, $3, $4, NULL)",
@@ -131,7 +131,7 @@ impl Tx {
         .bind(millis(new.expires_at))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
+        .map_err(statement_error(OPERATION))?;
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl Tx {
             .bind(millis(now))
             .execute(self.connection())
             .await
-            .map_err(failed("use a reset ticket"))?;
-        one_row("use a reset ticket", done.rows_affected())
+            .map_err(statement_error("use a reset ticket"))?;
+        check_one_row("use a reset ticket", done.rows_affected())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Reader, StoreError, Tx,
-    error::{failed, one_row},
+    error::{check_one_row, statement_error},
     row::{Fields, millis, number},
 };
 use crate::domain::{actor::Scope, artifact::Upload};
@@ -36,7 +36,7 @@ impl Reader {
     pub async fn upload(&mut self, scope: Scope, id: UploadId) -> Result<Option<Upload>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(failed("find an upload"))?;
+        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an upload"))?;
         row.as_ref().map(upload).transpose()
     }
 
@@ -47,7 +47,7 @@ impl Reader {
                 .bind(customer.get())
                 .fetch_one(self.connection())
                 .await
-                .map_err(failed("count uploads"))?;
+                .map_err(statement_error("count uploads"))?;
         Fields::of(&row, "uploads", "open").count("open")
     }
 
@@ -63,7 +63,7 @@ impl Reader {
         .bind(customer.get())
         .fetch_one(self.connection())
         .await
-        .map_err(failed("count a customer's bytes"))?;
+        .map_err(statement_error("count a customer's bytes"))?;
         Fields::of(&row, "artifacts", "stored").count("stored")
     }
 
@@ -71,7 +71,7 @@ impl Reader {
     pub async fn uploads_untouched_since(&mut self, time: Timestamp) -> Result<Vec<Upload>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("touched_at <", Some(millis(time))).push(" ORDER BY touched_at LIMIT 100");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(failed("list uploads"))?;
+        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list uploads"))?;
         rows.iter().map(upload).collect()
     }
 }
@@ -94,7 +94,7 @@ impl Tx {
         .bind(millis(new.touched_at))
         .execute(self.connection())
         .await
-        .map_err(failed("add an upload"))?;
+        .map_err(statement_error("add an upload"))?;
         Ok(())
     }
 
@@ -111,8 +111,8 @@ impl Tx {
         .bind(millis(upload.touched_at))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+        .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 
     /// Deletes an upload; returns `false` if it is already gone.
@@ -121,7 +121,7 @@ impl Tx {
             .bind(id.get())
             .execute(self.connection())
             .await
-            .map_err(failed("forget an upload"))?;
+            .map_err(statement_error("forget an upload"))?;
         Ok(done.rows_affected() == 1)
     }
 }

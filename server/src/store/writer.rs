@@ -8,10 +8,10 @@
 //! again if the database found it in conflict with another.
 //!
 //! A transaction that does not end properly (a full disk, a restarted server) closes its connection
-//! (`begun.rs`); the next job starts on a new one.
+//! (`transaction.rs`); the next job starts on a new one.
 
 use super::{
-    Held, JobError, Reader, StoreError, begun::Begun, dialect::Dialect, error::failed, together::Together,
+    Held, JobError, Reader, StoreError, dialect::Dialect, error::statement_error, transaction::Transaction, write_batch::WriteBatch,
 };
 use futures_util::future::BoxFuture;
 use sqlx::{AnyPool, Executor as _};
@@ -41,7 +41,7 @@ const MAX_UNAWAITED: usize = 64;
 pub struct Tx {
     reader: Reader,
     /// The rows that are written just before the commit.
-    pub(super) together: Together,
+    pub(super) batch: WriteBatch,
 }
 
 impl Deref for Tx {
@@ -60,23 +60,23 @@ impl DerefMut for Tx {
 
 impl Tx {
     async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
-        let begun = Begun::begin(pool, dialect).await.map_err(failed("begin a transaction"))?;
-        let reader = Reader { held: Held::InTransaction(begun), dialect };
-        Ok(Self { reader, together: Together::default() })
+        let transaction = Transaction::begin(pool, dialect).await.map_err(statement_error("begin a transaction"))?;
+        let reader = Reader { held: Held::InTransaction(transaction), dialect };
+        Ok(Self { reader, batch: WriteBatch::default() })
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {
-        self.write_together().await?;
+        self.write_batch().await?;
         match self.reader.held {
-            Held::InTransaction(begun) => begun.commit().await.map_err(failed("commit")),
+            Held::InTransaction(transaction) => transaction.commit().await.map_err(statement_error("commit")),
             Held::Lent(_) => Ok(()),
         }
     }
 
     /// Undoes everything.
     async fn undo(self) {
-        if let Held::InTransaction(begun) = self.reader.held {
-            begun.undo().await;
+        if let Held::InTransaction(transaction) = self.reader.held {
+            transaction.undo().await;
         }
     }
 }
@@ -171,7 +171,7 @@ impl Writer {
     }
 
     /// Returns the number of jobs that wait for their turn.
-    pub(super) fn waiting(&self) -> usize {
+    pub(super) fn count_waiting(&self) -> usize {
         match self {
             Self::Grouped(jobs) => jobs.max_capacity() - jobs.capacity(),
             Self::Direct { unawaited, .. } => MAX_UNAWAITED - unawaited.available_permits(),
@@ -320,7 +320,7 @@ impl Group {
             // Nobody asked to close: the process ends, and its runtime may be gone already.
             return;
         }
-        if let Some(statement) = self.dialect.tidy_up()
+        if let Some(statement) = self.dialect.closing_statement()
             && let Err(error) = self.pool.execute(statement).await
         {
             tracing::warn!(%error, "the database could not be tidied up; it is at the next start");
@@ -332,9 +332,9 @@ impl Group {
     }
 
     async fn commit(&self, mut jobs: Vec<Box<dyn Job>>) {
-        let together = if jobs.len() > 1 { self.run_together(&mut jobs).await } else { Fate::Undone };
+        let outcome = if jobs.len() > 1 { self.run_as_group(&mut jobs).await } else { Fate::Undone };
         for job in jobs {
-            match together {
+            match outcome {
                 Fate::Committed => job.answer(None),
                 Fate::Busy => job.answer(Some(StoreError::Busy)),
                 Fate::Undone => self.run_alone(job).await,
@@ -342,14 +342,14 @@ impl Group {
         }
     }
 
-    async fn run_together(&self, jobs: &mut [Box<dyn Job>]) -> Fate {
+    async fn run_as_group(&self, jobs: &mut [Box<dyn Job>]) -> Fate {
         let mut tx = match Tx::begin(&self.pool, self.dialect).await {
             Ok(tx) => tx,
             Err(StoreError::Busy) => return Fate::Busy,
             Err(_) => return Fate::Undone,
         };
         for job in jobs {
-            let ready = job.reads() == Reads::ItsOwnDevice || tx.write_together().await.is_ok();
+            let ready = job.reads() == Reads::ItsOwnDevice || tx.write_batch().await.is_ok();
             if !(ready && job.run(&mut tx).await) {
                 tx.undo().await;
                 return Fate::Undone;

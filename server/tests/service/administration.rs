@@ -403,7 +403,7 @@ async fn a_step_that_a_state_does_not_allow_is_a_conflict(db: TestDatabase) {
 
 async fn a_page_that_was_made_up_is_invalid(db: TestDatabase) {
     let world = World::new(db).await;
-    let page = PageRequest::following(Some("x' OR 1=1".to_owned()));
+    let page = PageRequest::from_cursor(Some("x' OR 1=1".to_owned()));
     invalid(world.services.list_claims(&world.by, ClaimFilter::default(), page).await, "after", "`next`");
 }
 

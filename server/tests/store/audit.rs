@@ -83,7 +83,7 @@ async fn entries_are_filtered_scoped_and_paged(db: TestDatabase) {
         assert_eq!(found.iter().map(|one| one.id).collect::<Vec<_>>(), expected, "{scope:?} {filter:?}");
     }
     let page = reader.audit(first, &any, &PageRequest { size: Some(2), after: None }).await.unwrap();
-    let rest = reader.audit(first, &any, &PageRequest::following(page.next)).await.unwrap();
+    let rest = reader.audit(first, &any, &PageRequest::from_cursor(page.next)).await.unwrap();
     assert_eq!(rest.items.iter().map(|one| one.id).collect::<Vec<_>>(), [1]);
 }
 

@@ -126,7 +126,7 @@ async fn note(db: &TestDatabase, asked: ApprovalRequest) {
     db.store
         .write(move |tx: &mut Tx| {
             let asked = asked.clone();
-            Box::pin(async move { tx.note_request(&asked).await })
+            Box::pin(async move { tx.save_request(&asked).await })
         })
         .await
         .unwrap();
@@ -253,20 +253,20 @@ async fn what_waits_for_the_commit_is_there_for_who_reads_it(db: TestDatabase) {
     let device = enrolled(&db).await;
     let facts = db
         .store
-        .write_together(move |tx: &mut Tx| {
+        .write_batched(move |tx: &mut Tx| {
             let mut device = device.clone();
             Box::pin(async move {
                 device.last_said.agent_version = Some("first".to_owned());
-                tx.save_device_together(device.clone());
+                tx.save_device_in_batch(device.clone());
                 tx.insert_reports(id(), Generation(2), &report(Generation(2), &[1, 2], None).entries, NOW)
                     .await?;
                 let managed = tx.managed_facts(id(), Generation(2)).await?.unwrap();
                 device.last_said.agent_version = Some("second".to_owned());
-                tx.save_device_together(device.clone());
+                tx.save_device_in_batch(device.clone());
                 let shown = ShownSecrets { key: Sha256::of(b"key"), token: None, reset_ticket: None };
                 let enrolling = tx.enrollment_facts(device.claim, (&any_key(), shown), NOW).await?.unwrap();
                 device.last_said.agent_version = Some("third".to_owned());
-                tx.save_device_together(device.clone());
+                tx.save_device_in_batch(device.clone());
                 Ok::<_, StoreError>((managed, enrolling))
             })
         })

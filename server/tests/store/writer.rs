@@ -203,7 +203,7 @@ async fn a_job_that_reads_anything_sees_what_its_group_writes_together() {
         };
         let append = move |tx: &mut Tx| tx.append(1, event.clone());
         store
-            .write_together(move |tx: &mut Tx| {
+            .write_batched(move |tx: &mut Tx| {
                 append(tx);
                 Box::pin(async { Ok::<_, StoreError>(()) })
             })

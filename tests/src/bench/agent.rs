@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// # Errors
 /// If one does not become managed.
 pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
-    let scene = Scene::set(folder)?;
+    let scene = Scene::create(folder)?;
     scene.configure(None, &json!([{"type": "file", "path": "/etc/motd", "content": {"text": "hello"}}]))?;
     let mut csv = String::from("serial_number,manufacturer,model\n");
     (0..size.agents).for_each(|n| csv.extend(["AG-", &n.to_string(), ",Acme,Gateway 3\n"]));
@@ -38,15 +38,15 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
         start.arg(device.root()).arg("run");
         let mut agent = Running::start(start, &folder.join("agent.log"))?;
         let said = wait_for(LIMIT, "the device to be managed", || {
-            Ok(device.said()?.filter(|said| after(said, "report").is_ok()))
+            Ok(device.status_file()?.filter(|said| time_of_stage(said, "report").is_ok()))
         })
         .with_context(|| agent.output())?;
-        to_grant.push(after(&said, "handshake")?);
-        to_managed.push(after(&said, "install")?);
+        to_grant.push(time_of_stage(&said, "handshake")?);
+        to_managed.push(time_of_stage(&said, "install")?);
         idle = Usage::of(agent.id())?.resident_mib();
         agent.kill();
     }
-    let started = bare_start(size)?;
+    let started = measure_bare_start(size)?;
     let bytes = std::fs::metadata(&size.agent).context("look at the agent")?.len();
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     Ok(vec![
@@ -56,7 +56,7 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
             Unit::Millis,
         )
         .at_most(10.0)
-        .beside(format!(
+        .with_floor(format!(
             "managed after {:.1} ms; a start that only prints the version takes {:.1} ms from outside",
             millis(median(to_managed)),
             millis(started)
@@ -68,14 +68,14 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
 }
 
 /// Returns the time at which the agent had finished a stage, by its own stopwatch.
-pub(super) fn after(said: &StatusFile, stage: &str) -> Result<Duration> {
+pub(super) fn time_of_stage(said: &StatusFile, stage: &str) -> Result<Duration> {
     let done = said.stages.iter().find(|one| one.stage == stage);
     let done = done.with_context(|| format!("the agent has not done `{stage}`: {}", said.headline))?;
     Ok(Duration::from_micros(done.done_after_us))
 }
 
 /// Measures a start that only prints the version.
-pub(super) fn bare_start(size: &Size) -> Result<Duration> {
+pub(super) fn measure_bare_start(size: &Size) -> Result<Duration> {
     let each = (0..size.agents).map(|_| {
         let started = Stopwatch::start();
         run(command(&size.agent, &["--version"]))?.success()?;

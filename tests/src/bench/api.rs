@@ -2,7 +2,7 @@
 
 use super::{
     Size, median,
-    report::{Row, Unit, grouped},
+    report::{Row, Unit, format_grouped},
     usage::Usage,
 };
 use crate::{
@@ -31,17 +31,17 @@ const POLL: Duration = Duration::from_millis(20);
 pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     let floor = Floor::measure(&folder.join("floor"), size).await?;
     let sandbox = ApiSandbox::start(&folder.join("sandbox"))?;
-    let claims = grouped(f64::from(u32::try_from(size.claims)?));
-    let mut rows = vec![from_a_file(&sandbox, size, &claims, &floor).await?];
-    rows.push(one_by_one(&sandbox, size, &claims, &floor).await?);
-    rows.extend(pages(&sandbox, size, &claims, &floor).await?);
-    rows.push(many_at_once(&sandbox, size, &floor).await?);
+    let claims = format_grouped(f64::from(u32::try_from(size.claims)?));
+    let mut rows = vec![measure_import(&sandbox, size, &claims, &floor).await?];
+    rows.push(measure_single_claims(&sandbox, size, &claims, &floor).await?);
+    rows.extend(measure_pages(&sandbox, size, &claims, &floor).await?);
+    rows.push(measure_async_claims(&sandbox, size, &floor).await?);
     sandbox.stop()?;
     Ok(rows)
 }
 
 /// Measures `partners.devices.import` of a file in the portal's form, with the result of each row.
-async fn from_a_file(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
+async fn measure_import(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
     let mut file = "modemtype,modemid,serial,model,manufacturer,profiletype,owner\n".to_owned();
     let owner = &sandbox.environment.customer_id;
     for number in 0..size.claims {
@@ -60,9 +60,9 @@ async fn from_a_file(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Fl
     let rows = f64::from(u32::try_from(size.claims)?);
     Ok(Row::new(format!("Portal's file of {claims} claims over HTTP"), took, Unit::Secs)
         .at_most(15.0)
-        .beside(format!(
+        .with_floor(format!(
             "{} per second, the server grew by {growth:.1} MiB; as many bare inserts take {:.2} s",
-            grouped(rows / took),
+            format_grouped(rows / took),
             floor.per_row.as_secs_f64() * rows,
         )))
 }
@@ -72,7 +72,7 @@ fn contains(line: &[u8], word: &[u8]) -> bool {
 }
 
 /// Measures `partners.devices.claim`, call after call on one connection.
-async fn one_by_one(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
+async fn measure_single_claims(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
     let path = format!("/v1/partners/{}/devices:claim", sandbox.environment.partner_id);
     let mut times = Vec::with_capacity(size.samples);
     for number in 0..size.samples {
@@ -84,7 +84,7 @@ async fn one_by_one(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Flo
     let of_hundred = millis(percentile(times.clone(), 99));
     Ok(Row::new(format!("Claim by one call among {claims}, 99 of 100"), of_hundred, Unit::Millis)
         .at_most(5.0)
-        .beside(format!(
+        .with_floor(format!(
             "median {:.2} ms; a bare durable insert among as many rows takes {:.2} ms, 99 of 100 within {:.2} ms",
             millis(median(times)),
             millis(floor.insert),
@@ -93,21 +93,21 @@ async fn one_by_one(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Flo
 }
 
 /// Measures `partners.devices.findByOwner`: the first page and the last one.
-async fn pages(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Vec<Row>> {
+async fn measure_pages(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Vec<Row>> {
     let last = (size.claims / PAGE).max(1);
     let mut token = String::new();
     for _ in 1..last {
-        token = page(sandbox, &token).await?.1;
+        token = time_page(sandbox, &token).await?.1;
         ensure!(!token.is_empty(), "there are fewer pages than claims");
     }
     let (mut first, mut end) = (Vec::new(), Vec::new());
     for _ in 0..size.samples.min(100) {
-        first.push(page(sandbox, "").await?.0);
-        end.push(page(sandbox, &token).await?.0);
+        first.push(time_page(sandbox, "").await?.0);
+        end.push(time_page(sandbox, &token).await?.0);
     }
     let (first, end) = (millis(median(first)), millis(median(end)));
     let row = |number: usize, time| {
-        let number = grouped(f64::from(u32::try_from(number).unwrap_or(u32::MAX)));
+        let number = format_grouped(f64::from(u32::try_from(number).unwrap_or(u32::MAX)));
         Row::new(
             format!("Page {number} of findByOwner, {PAGE} of {claims} devices, median"),
             time,
@@ -116,14 +116,14 @@ async fn pages(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -
     };
     let look_up = millis(floor.look_up);
     Ok(vec![
-        row(1, first).beside(format!("{PAGE} bare look-ups among as many rows take {look_up:.2} ms")),
+        row(1, first).with_floor(format!("{PAGE} bare look-ups among as many rows take {look_up:.2} ms")),
         row(last, end)
             .at_most((first * 1.5 * 100.0).round() / 100.0)
-            .beside("flat is within a half of page 1"),
+            .with_floor("flat is within a half of page 1"),
     ])
 }
 
-async fn page(sandbox: &ApiSandbox, token: &str) -> Result<(Duration, String)> {
+async fn time_page(sandbox: &ApiSandbox, token: &str) -> Result<(Duration, String)> {
     let path = format!("/v1/partners/{}/devices:findByOwner", sandbox.environment.partner_id);
     let message = json!({
         "customerId": [sandbox.environment.customer_id],
@@ -138,7 +138,7 @@ async fn page(sandbox: &ApiSandbox, token: &str) -> Result<(Duration, String)> {
 }
 
 /// Measures `partners.devices.claimAsync`, from the request to the end of the operation.
-async fn many_at_once(sandbox: &ApiSandbox, size: &Size, floor: &Floor) -> Result<Row> {
+async fn measure_async_claims(sandbox: &ApiSandbox, size: &Size, floor: &Floor) -> Result<Row> {
     let devices = size.claims.min(100_000);
     let claims: Vec<Value> = (0..devices).map(|number| claim(sandbox, "ALL", number)).collect();
     let message = json!({"claims": claims});
@@ -160,7 +160,7 @@ async fn many_at_once(sandbox: &ApiSandbox, size: &Size, floor: &Floor) -> Resul
     let succeeded = ended.pointer("/response/successCount").and_then(Value::as_u64);
     ensure!(succeeded == u64::try_from(devices).ok(), "of {devices} devices were claimed: {ended}");
     let devices = f64::from(u32::try_from(devices)?);
-    Ok(Row::new(format!("claimAsync of {} devices", grouped(devices)), took, Unit::Secs).at_most(5.0).beside(
+    Ok(Row::new(format!("claimAsync of {} devices", format_grouped(devices)), took, Unit::Secs).at_most(5.0).with_floor(
         format!(
             "accepted after {:.2} s; as many bare inserts in transactions of {} take {:.2} s",
             accepted.as_secs_f64(),

@@ -2,7 +2,7 @@
 
 use super::{
     Size, median,
-    report::{Row, Unit, grouped},
+    report::{Row, Unit, format_grouped},
     usage::Usage,
 };
 use crate::{
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_mins(30);
 /// # Errors
 /// If a claim is not imported or a device is refused.
 pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
-    let scene = Scene::set_with(folder, &[("address_burst", "0"), ("series_burst", "0")])?;
+    let scene = Scene::create_with(folder, &[("address_burst", "0"), ("series_burst", "0")])?;
     scene.configure(None, &json!([]))?;
     let image = FleetImage::from_bundle(scene.server.address, server::NAME, &scene.server.bundle())?;
     let fleet = |prefix: &str, devices| Fleet {
@@ -47,20 +47,20 @@ pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
     })?;
     let among_many = hellos(&image, &many, size).await.with_context(|| import.output())?;
 
-    let count = |claims: usize| grouped(f64::from(u32::try_from(claims).unwrap_or(u32::MAX)));
+    let count = |claims: usize| format_grouped(f64::from(u32::try_from(claims).unwrap_or(u32::MAX)));
     let rate = f64::from(u32::try_from(size.claims)?) / took.as_secs_f64();
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     Ok(vec![
         Row::new(format!("Import of {} claims from CSV", count(size.claims)), took.as_secs_f64(), Unit::Secs)
             .at_most(15.0)
-            .beside(format!("{} per second, with at most {peak:.0} MiB of memory", grouped(rate))),
+            .with_floor(format!("{} per second, with at most {peak:.0} MiB of memory", format_grouped(rate))),
         Row::new(
             format!("Hello among {} claims, median", count(size.few_claims + size.claims)),
             micros(among_many),
             Unit::Micros,
         )
         .at_most((micros(among_few) * 1.5).round())
-        .beside(format!(
+        .with_floor(format!(
             "{} us among {} claims: flat is within a half of that",
             micros(among_few).round(),
             count(size.few_claims)

@@ -4,7 +4,7 @@ use super::{
     Size,
     floor::{Floor, durable_write},
     median, median_of,
-    report::{Row, Unit, grouped},
+    report::{Row, Unit, format_grouped},
     usage::Usage,
 };
 use crate::{
@@ -32,7 +32,7 @@ struct Round {
 /// # Errors
 /// If a device does not enroll.
 pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
-    let scene = Scene::set_with(folder, &[("address_burst", "0"), ("series_burst", "0")])?;
+    let scene = Scene::create_with(folder, &[("address_burst", "0"), ("series_burst", "0")])?;
     scene.configure(None, &json!([{"type": "file", "path": "/etc/motd", "content": {"text": "hello"}}]))?;
     let image = FleetImage::from_bundle(scene.server.address, server::NAME, &scene.server.bundle())?;
     let process = scene.server.id();
@@ -74,10 +74,10 @@ fn rows(rounds: &[Round], size: &Size, durable: Duration, (idle, peak): (f64, f6
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let each = |figure: fn(&Round) -> f64| median_of(rounds.iter().map(figure).collect());
     let time = |figure: fn(&Round) -> Duration| median(rounds.iter().map(figure).collect());
-    let unavoidable = time(|round| round.floor.of_server());
-    let ratio = each(|round| round.server_cpu.as_secs_f64() / round.floor.of_server().as_secs_f64());
+    let unavoidable = time(|round| round.floor.server_floor());
+    let ratio = each(|round| round.server_cpu.as_secs_f64() / round.floor.server_floor().as_secs_f64());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let most = time(|round| round.floor.of_server() + round.floor.of_device());
+    let most = time(|round| round.floor.server_floor() + round.floor.device_floor());
     let most = f64::from(u32::try_from(cores).unwrap_or(1)) / most.as_secs_f64();
     let parts = format!(
         "{ratio:.1} times the floor of {} ms: TLS {} us, mutual TLS {} us, P-256 verify {} us and sign {} us, Ed25519 sign {} us",
@@ -91,8 +91,8 @@ fn rows(rounds: &[Round], size: &Size, durable: Duration, (idle, peak): (f64, f6
     let appends = 1.0 / durable.as_secs_f64();
     let together = format!(
         "{} if server and load generator did nothing but that cryptography on {cores} cores; {} durable appends per second, one by one",
-        grouped(most),
-        grouped(appends)
+        format_grouped(most),
+        format_grouped(appends)
     );
     let at_once = size.at_once;
     vec![
@@ -102,22 +102,22 @@ fn rows(rounds: &[Round], size: &Size, durable: Duration, (idle, peak): (f64, f6
             Unit::Millis,
         )
         .at_most(0.6)
-        .beside(parts),
+        .with_floor(parts),
         Row::new(
             format!("Enrollments, {at_once} devices at a time, load generator on the same cores"),
             each(|round| round.rate),
             Unit::PerSecond,
         )
         .at_least(1500.0)
-        .beside(together),
+        .with_floor(together),
         Row::new(
             format!("Latency of an enrollment among {at_once}, median"),
             millis(time(|round| round.p50)),
             Unit::Millis,
         )
-        .beside(format!("99 of 100 within {:.0} ms", millis(time(|round| round.p99)))),
+        .with_floor(format!("99 of 100 within {:.0} ms", millis(time(|round| round.p99)))),
         Row::new("Memory of an idle server", idle, Unit::Mebibytes)
             .at_most(32.0)
-            .beside(format!("{peak:.1} MiB at most, under load")),
+            .with_floor(format!("{peak:.1} MiB at most, under load")),
     ]
 }

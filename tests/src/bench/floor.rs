@@ -1,6 +1,6 @@
 //! The floor: the cost of the unavoidable parts of an enrollment on this machine, in this run.
 
-use super::shake::Shake;
+use super::tls_handshake::TlsHandshake;
 use crate::clock::Stopwatch;
 use anyhow::{Context as _, Result, anyhow};
 use ring::{
@@ -58,8 +58,8 @@ impl Floor {
         let by_ed25519 = ed25519.sign(&message);
         let ed25519_public = ed25519.public();
         Ok(Self {
-            tls: Shake::new(false)?.halves(times)?,
-            mutual_tls: Shake::new(true)?.halves(times)?,
+            tls: TlsHandshake::new(false)?.measure_halves(times)?,
+            mutual_tls: TlsHandshake::new(true)?.measure_halves(times)?,
             p256_verify: median(times, || public.verify(&message, signature.as_ref()).is_ok()),
             p256_sign: median(times, || p256.sign(&random, &message).is_ok()),
             ed25519_sign: median(times, || !ed25519.sign(&message).is_empty()),
@@ -70,14 +70,14 @@ impl Floor {
     /// Returns the server's floor: a handshake for hello and prove, one with the new certificate for the
     /// report, the transcript, the certificate, the payload.
     #[must_use]
-    pub fn of_server(&self) -> Duration {
+    pub fn server_floor(&self) -> Duration {
         self.tls.server + self.mutual_tls.server + self.p256_verify + self.p256_sign + self.ed25519_sign
     }
 
     /// Returns the device's floor: the other halves of the handshakes, the transcript, the payload's
     /// signature.
     #[must_use]
-    pub fn of_device(&self) -> Duration {
+    pub fn device_floor(&self) -> Duration {
         self.tls.client + self.mutual_tls.client + self.p256_sign + self.ed25519_verify
     }
 }

@@ -9,7 +9,7 @@ use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 ///
 /// # Errors
 /// If the directory is not there, or the kernel says nothing.
-pub(super) fn circumstances(directory: &Path, how: &str) -> Result<String> {
+pub(super) fn describe_machine(directory: &Path, how: &str) -> Result<String> {
     let wanted = RefreshKind::nothing()
         .with_cpu(CpuRefreshKind::nothing())
         .with_memory(MemoryRefreshKind::nothing().with_ram());
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_described() {
-        let said = circumstances(Path::new("."), "a test").unwrap();
+        let said = describe_machine(Path::new("."), "a test").unwrap();
         assert!(said.starts_with("Measured on 20") && said.ends_with("; a test."), "{said}");
         assert!(!said.contains(" 0 GiB") && !said.contains("unnamed"), "{said}");
     }

@@ -12,7 +12,7 @@ pub mod floor;
 mod machine;
 mod payload;
 pub mod report;
-mod shake;
+mod tls_handshake;
 mod station;
 pub mod usage;
 
@@ -126,7 +126,7 @@ impl Size {
 pub fn run(size: &Size, folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Report> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
-    let circumstances = machine::circumstances(folder, &size.how)?;
+    let circumstances = machine::describe_machine(folder, &size.how)?;
     let mut rows = Vec::new();
     for part in &size.parts {
         match part {

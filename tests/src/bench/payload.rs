@@ -2,7 +2,7 @@
 
 use super::{
     Size,
-    agent::after,
+    agent::time_of_stage,
     median, median_of,
     report::{Row, Unit},
     usage::Usage,
@@ -36,10 +36,10 @@ struct Installed {
 /// # Errors
 /// If a device does not become managed, or curl is not there.
 pub(super) fn measure(folder: &Path, size: &Size, mebibytes: usize) -> Result<Vec<Row>> {
-    let scene = Scene::set(folder)?;
+    let scene = Scene::create(folder)?;
     let file = folder.join("artifact.bin");
     let mut seed = Seed::new(7);
-    let bytes: Vec<u8> = (0..mebibytes << 17).flat_map(|_| seed.below(u64::MAX).to_le_bytes()).collect();
+    let bytes: Vec<u8> = (0..mebibytes << 17).flat_map(|_| seed.draw_below(u64::MAX).to_le_bytes()).collect();
     crate::files::write(&file, &bytes)?;
     let artifact = scene.upload(&file)?;
     scene.configure(
@@ -77,9 +77,9 @@ fn install(folder: &Path, scene: &Scene, size: &Size, n: usize) -> Result<Instal
         peak = Usage::of(process).map_or(0.0, |usage| usage.peak_mib()).max(peak);
         Ok((!agent.is_running()).then_some(()))
     })?;
-    let said = device.said()?.with_context(|| agent.output())?;
-    let (granted, fetched) = (after(&said, "handshake")?, after(&said, "payload")?);
-    let all = after(&said, "install").with_context(|| agent.output())?;
+    let said = device.status_file()?.with_context(|| agent.output())?;
+    let (granted, fetched) = (time_of_stage(&said, "handshake")?, time_of_stage(&said, "payload")?);
+    let all = time_of_stage(&said, "install").with_context(|| agent.output())?;
     std::fs::remove_dir_all(&root).context("remove the device")?;
     Ok(Installed { fetch: fetched.saturating_sub(granted), all, peak })
 }
@@ -110,11 +110,11 @@ fn rows(mebibytes: usize, floors: &[Duration], installed: &[Installed], growth: 
     let named = |what: &str| format!("{mebibytes} MiB payload: {what}");
     let small = mebibytes < 8;
     // A small one is a matter of round trips: its time is reported, without a ratio.
-    let throughput = Row::new(named("throughput"), ratio, Unit::OfTheFloor).beside(beside);
+    let throughput = Row::new(named("throughput"), ratio, Unit::OfTheFloor).with_floor(beside);
     let mut rows = vec![
         if small { throughput } else { throughput.at_least(0.8) },
         Row::new(named("agent's start to managed"), millis(all), Unit::Millis)
-            .beside("handshake, fetch, install (a second copy, durable) and health"),
+            .with_floor("handshake, fetch, install (a second copy, durable) and health"),
     ];
     if !small {
         rows.push(Row::new(named("peak memory of the agent"), peak, Unit::Mebibytes).at_most(24.0));

@@ -87,21 +87,21 @@ impl Row {
         self
     }
 
-    pub(super) fn beside(mut self, floor: impl Into<String>) -> Self {
+    pub(super) fn with_floor(mut self, floor: impl Into<String>) -> Self {
         self.beside = floor.into();
         self
     }
 
     /// Whether it reached its target; `None` without one.
     #[must_use]
-    pub fn reached(&self) -> Option<bool> {
+    pub fn is_reached(&self) -> Option<bool> {
         self.target.map(|target| match target {
             Target::AtMost(limit) => self.measured.value <= limit,
             Target::AtLeast(limit) => self.measured.value >= limit,
         })
     }
 
-    fn asked(&self) -> String {
+    fn describe_target(&self) -> String {
         let unit = self.measured.unit;
         let sign = match self.target {
             None => return String::new(),
@@ -109,7 +109,7 @@ impl Row {
             Some(Target::AtLeast(_)) => "at least",
         };
         let (Some(Target::AtMost(limit) | Target::AtLeast(limit)), Some(reached)) =
-            (self.target, self.reached())
+            (self.target, self.is_reached())
         else {
             return String::new();
         };
@@ -123,18 +123,18 @@ impl fmt::Display for Quantity {
         let value = self.value;
         match self.unit {
             Unit::Micros => write!(f, "{value:.0} us"),
-            Unit::Millis => write!(f, "{} ms", significant(value)),
-            Unit::Secs => write!(f, "{} s", significant(value)),
-            Unit::PerSecond => write!(f, "{} per second", grouped(value)),
-            Unit::Mebibytes => write!(f, "{} MiB", significant(value)),
-            Unit::Megabytes => write!(f, "{} MB", significant(value)),
+            Unit::Millis => write!(f, "{} ms", format_significant(value)),
+            Unit::Secs => write!(f, "{} s", format_significant(value)),
+            Unit::PerSecond => write!(f, "{} per second", format_grouped(value)),
+            Unit::Mebibytes => write!(f, "{} MiB", format_significant(value)),
+            Unit::Megabytes => write!(f, "{} MB", format_significant(value)),
             Unit::OfTheFloor => write!(f, "{value:.2} of the floor"),
         }
     }
 }
 
 /// Formats with two decimal places, where they matter.
-fn significant(value: f64) -> String {
+fn format_significant(value: f64) -> String {
     let places = match value {
         value if value.fract() == 0.0 => 0,
         value if value < 1.0 => 2,
@@ -145,7 +145,7 @@ fn significant(value: f64) -> String {
 }
 
 /// Formats with commas between thousands.
-pub(super) fn grouped(value: f64) -> String {
+pub(super) fn format_grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -163,7 +163,7 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n", self.circumstances)?;
         writeln!(f, "| what | measured | target | floor or peer, same run |\n|---|---|---|---|")?;
         for row in &self.rows {
-            writeln!(f, "| {} | {} | {} | {} |", row.what, row.measured, row.asked(), row.beside)?;
+            writeln!(f, "| {} | {} | {} | {} |", row.what, row.measured, row.describe_target(), row.beside)?;
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_missed_target_is_said() {
-        let cpu = Row::new("CPU", 0.62, Unit::Millis).at_most(0.6).beside("floor 0.3 ms");
+        let cpu = Row::new("CPU", 0.62, Unit::Millis).at_most(0.6).with_floor("floor 0.3 ms");
         let rate = Row::new("Rate", 1712.0, Unit::PerSecond).at_least(1500.0);
         let report = Report { circumstances: "Here and now.".to_owned(), rows: vec![cpu, rate] };
         assert_eq!(

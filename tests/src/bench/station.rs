@@ -2,7 +2,7 @@
 
 use super::{
     Size, median,
-    report::{Row, Unit, grouped},
+    report::{Row, Unit, format_grouped},
     usage::Usage,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
         capture(&units, number)?;
     }
     let order = folder.join("orders.csv");
-    put(&order, &rows(size.units))?;
+    write_new(&order, &rows(size.units))?;
     let count = f64::from(u32::try_from(size.units)?);
     let (mut rates, mut floors, mut peak) = (Vec::new(), Vec::new(), 0.0_f64);
     for round in 0..size.rounds {
@@ -53,18 +53,18 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
         rates.push(count / took.as_secs_f64());
     }
     let (rate, floor) = (super::median_of(rates), super::median_of(floors));
-    let one = one_unit(&units, &order, size)?;
-    let bare = super::agent::bare_start(size)?;
+    let one = measure_one_unit(&units, &order, size)?;
+    let bare = super::agent::measure_bare_start(size)?;
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     Ok(vec![
         Row::new(
-            format!("Captured units tested in a run of {} with labels and order", grouped(count)),
+            format!("Captured units tested in a run of {} with labels and order", format_grouped(count)),
             rate,
             Unit::PerSecond,
         )
-        .beside(format!(
+        .with_floor(format!(
             "{} per second only to read the same files, on one core; with at most {peak:.0} MiB of memory",
-            grouped(floor)
+            format_grouped(floor)
         )),
         Row::new(
             "One unit from its scan to the verdict, process and order included",
@@ -72,7 +72,7 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
             Unit::Millis,
         )
         .at_most(50.0)
-        .beside(format!("a start that only prints the version takes {:.1} ms", millis(bare))),
+        .with_floor(format!("a start that only prints the version takes {:.1} ms", millis(bare))),
     ])
 }
 
@@ -97,13 +97,13 @@ fn capture(units: &Path, number: usize) -> Result<()> {
     fs::create_dir_all(root.join("sys/class/dmi/id")).context("make a machine")?;
     fs::create_dir_all(root.join("sys/class/net/eth0/device")).context("make a machine")?;
     for (path, value) in fields {
-        put(&root.join(path), &format!("{value}\n"))?;
+        write_new(&root.join(path), &format!("{value}\n"))?;
     }
     Ok(())
 }
 
 /// Writes a new file, one of many: none of them has to survive a power cut.
-fn put(path: &Path, text: &str) -> Result<()> {
+fn write_new(path: &Path, text: &str) -> Result<()> {
     let mut file = fs::File::create_new(path).context("make a file of a machine")?;
     file.write_all(text.as_bytes()).context("write a file of a machine")
 }
@@ -142,7 +142,7 @@ fn read_bare(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn one_unit(units: &Path, order: &Path, size: &Size) -> Result<Duration> {
+fn measure_one_unit(units: &Path, order: &Path, size: &Size) -> Result<Duration> {
     let each = (0..size.agents).map(|number| {
         let mut verify = command(&size.agent, &["verify", "--label", &serial(number), "--root"]);
         verify.arg(units.join(format!("unit-{number:06}"))).arg("--expect").arg(order);

@@ -56,7 +56,7 @@ fn main() -> Result<()> {
 /// Runs the whole demo, and returns its last line.
 fn play(folder: &Path) -> Result<String> {
     let started = Stopwatch::start();
-    let mut scene = Scene::set(folder)?;
+    let mut scene = Scene::create(folder)?;
     step(started, "server", &format!("initialised, and serving {}", scene.server.url()))?;
     let configured = Stopwatch::start();
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy())?;
@@ -79,17 +79,17 @@ fn play(folder: &Path) -> Result<String> {
     let status = agent.wait(LIMIT)?;
     let in_all = switched_on.elapsed();
     ensure!(status.success(), "the agent ended with {status}: {}", agent.output());
-    let said = device.said()?.context("the agent said nothing")?;
+    let said = device.status_file()?.context("the agent said nothing")?;
     let to_grant = show_stages(&said)?;
-    say(&indented(&agent.output()))?;
+    say(&indent(&agent.output()))?;
 
     let shown = show_device(&scene, &device)?;
     show_places(folder, &scene.server.bundle(), &device)?;
     scene.server.stop()?;
     Ok(format!(
         "\nmanaged: device {}, generation {}, {} ms from start to grant, {} ms in all",
-        text_of(&shown, "id"),
-        text_of(&shown, "generation"),
+        field_text(&shown, "id"),
+        field_text(&shown, "generation"),
         to_grant.as_millis(),
         in_all.as_millis()
     ))
@@ -128,16 +128,16 @@ fn show_stages(said: &StatusFile) -> Result<Duration> {
 fn show_device(scene: &Scene, device: &Sandbox) -> Result<Value> {
     let devices = scene.devices()?;
     let shown = devices.first().cloned().context("the server knows no device")?;
-    let id = text_of(&shown, "id");
+    let id = field_text(&shown, "id");
     say("\nThe device, as the server now sees it (unbox-server device show):\n")?;
-    say(&indented(&scene.server.admin(&["device", "show", &id])?))?;
+    say(&indent(&scene.server.admin(&["device", "show", &id])?))?;
     let motd = device.read("/etc/motd")?;
     say(&format!("The device's /etc/motd: {}", motd.trim_end()))?;
     Ok(shown)
 }
 
 /// Returns a field in the form that a person reads.
-fn text_of(shown: &Value, field: &str) -> String {
+fn field_text(shown: &Value, field: &str) -> String {
     shown.get(field).map_or_else(String::new, |value| value.to_string().trim_matches('"').to_owned())
 }
 
@@ -163,7 +163,7 @@ fn line(took: Duration, name: &str, what: &str) -> Result<()> {
     say(&format!("  {name:<10} {:>9.1} ms   {what}", took.as_secs_f64() * 1e3))
 }
 
-fn indented(text: &str) -> String {
+fn indent(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(|line| format!("    {line}")).collect();
     lines.join("\n")
 }

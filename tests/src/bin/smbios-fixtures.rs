@@ -9,14 +9,14 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use unbox_tests::binaries::workspace;
 use unbox_tests::host;
-use unbox_tests::vm::{SmbiosTables, arguments_in};
+use unbox_tests::vm::{SmbiosTables, parse_arguments};
 
 #[expect(clippy::print_stdout, reason = "a program for people")]
 fn main() -> Result<()> {
     let fixtures = workspace().join("agent/tests/fixtures/qemu");
     for entry in fs::read_dir(&fixtures).with_context(|| format!("cannot read {}", fixtures.display()))? {
         let fixture = entry?.path();
-        let arguments = arguments_in(&fs::read(fixture.join("arguments"))?);
+        let arguments = parse_arguments(&fs::read(fixture.join("arguments"))?);
         let tables = SmbiosTables::of(&arguments).with_context(|| fixture.display().to_string())?;
         let folder = fixture.join("sys/firmware/dmi/tables");
         host::write(&folder.join("smbios_entry_point"), &tables.entry_point, 0o644)?;

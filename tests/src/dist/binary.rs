@@ -84,8 +84,8 @@ fn packages(headers: &str) -> Result<String> {
     let mut packages = Vec::new();
     for library in &needed {
         let package = match *library {
-            "libc.so.6" => format!("libc6 (>= {})", newest(headers, "GLIBC_")?),
-            "libgcc_s.so.1" => format!("libgcc-s1 (>= {})", newest(headers, "GCC_")?),
+            "libc.so.6" => format!("libc6 (>= {})", newest_version(headers, "GLIBC_")?),
+            "libgcc_s.so.1" => format!("libgcc-s1 (>= {})", newest_version(headers, "GCC_")?),
             // Parts of glibc, in the package of libc.so.6.
             "libm.so.6"
             | "ld-linux-x86-64.so.2"
@@ -102,7 +102,7 @@ fn packages(headers: &str) -> Result<String> {
 }
 
 /// Returns the highest version among the symbols of one library: `GLIBC_2.34` gives `2.34`.
-fn newest(headers: &str, prefix: &str) -> Result<String> {
+fn newest_version(headers: &str, prefix: &str) -> Result<String> {
     let numbers =
         |version: &str| -> Option<Vec<u32>> { version.split('.').map(|n| n.parse().ok()).collect() };
     let versions = headers.split_whitespace().filter_map(|word| numbers(word.strip_prefix(prefix)?));

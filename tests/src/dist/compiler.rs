@@ -28,7 +28,7 @@ pub(super) fn settings(target: Architecture) -> Result<Vec<(String, OsString)>> 
     if target == Architecture::HERE {
         return Ok(Vec::new());
     }
-    let rustc = cached(target).with_context(|| format!("cannot get a compiler for {}", target.debian()))?;
+    let rustc = find_or_fetch(target).with_context(|| format!("cannot get a compiler for {}", target.debian()))?;
     let name = target.target().to_uppercase().replace('-', "_");
     Ok(vec![
         ("RUSTC".to_owned(), rustc.into()),
@@ -37,7 +37,7 @@ pub(super) fn settings(target: Architecture) -> Result<Vec<(String, OsString)>> 
 }
 
 /// Finds the compiler in the cache, or fetches it: some seconds, 150 MB, and 650 MB of room.
-fn cached(target: Architecture) -> Result<PathBuf> {
+fn find_or_fetch(target: Architecture) -> Result<PathBuf> {
     let here = host::target_directory().join("compilers").join(target.debian());
     let _one_at_a_time = host::lock(&here.with_extension("lock"))?;
     let rustc = here.join("rustc");

@@ -62,17 +62,17 @@ impl Tree {
             fs::create_dir_all(root.join(path))?;
         }
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(epoch);
-        settle(root, date)
+        set_dates_and_modes(root, date)
     }
 }
 
 /// Dates everything below `path`, and sets the modes of directories, which the umask may have reduced.
-fn settle(path: &Path, date: SystemTime) -> Result<()> {
+fn set_dates_and_modes(path: &Path, date: SystemTime) -> Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_dir() {
         fs::set_permissions(path, Permissions::from_mode(0o755))?;
         for entry in fs::read_dir(path)? {
-            settle(&entry?.path(), date)?;
+            set_dates_and_modes(&entry?.path(), date)?;
         }
     }
     File::open(path)?.set_modified(date).with_context(|| format!("cannot date {}", path.display()))

@@ -107,7 +107,7 @@ impl FleetImage {
     ///
     /// # Errors
     /// If the certificate does not fit the key.
-    pub fn tls_as(
+    pub fn client_config(
         &self,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -155,7 +155,7 @@ impl SimulatedDevice {
         let Granted { grant, version } = loop {
             match self.handshake(image).await? {
                 Ok(granted) => break granted,
-                Err(answer) => wait_as_told(&answer, &mut told_to_wait).await?,
+                Err(answer) => wait_before_retry(&answer, &mut told_to_wait).await?,
             }
         };
         let report = Report {
@@ -168,8 +168,8 @@ impl SimulatedDevice {
             }],
             outcome: Some(Outcome::Managed { version }),
         };
-        while let Err(answer) = self.managed::<Acknowledged>(image, &grant, REPORT_PATH, &report).await? {
-            wait_as_told(&answer, &mut told_to_wait).await?;
+        while let Err(answer) = self.post_with_certificate::<Acknowledged>(image, &grant, REPORT_PATH, &report).await? {
+            wait_before_retry(&answer, &mut told_to_wait).await?;
         }
         Ok(Enrolled { grant, told_to_wait })
     }
@@ -185,7 +185,7 @@ impl SimulatedDevice {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let prove = serde_json::to_vec(&self.prove(hello, challenge)?).context("write the proof")?;
-        match accepted(connection.post(PROVE_PATH, prove).await?)? {
+        match parse_accepted(connection.post(PROVE_PATH, prove).await?)? {
             Ok(grant) => self.check(image, grant, nonce).map(Ok),
             Err(refusal) => Ok(Err(refusal)),
         }
@@ -203,7 +203,7 @@ impl SimulatedDevice {
         let nonce = self.nonce()?;
         let message = serde_json::to_vec(&self.hello_message(image, nonce)?).context("write the hello")?;
         let hello = Sha256::of(&message);
-        let answered = accepted(connection.post(HELLO_PATH, message).await?)?;
+        let answered = parse_accepted(connection.post(HELLO_PATH, message).await?)?;
         Ok(answered.map(|challenge| Challenged { hello, nonce, challenge }))
     }
 
@@ -222,11 +222,11 @@ impl SimulatedDevice {
             root_version: image.root.version,
             renew_certificate: false,
         };
-        self.managed(image, grant, CHECK_IN_PATH, &check_in).await
+        self.post_with_certificate(image, grant, CHECK_IN_PATH, &check_in).await
     }
 
     /// Posts a message over mutual TLS with the certificate of a grant.
-    async fn managed<T: DeserializeOwned>(
+    async fn post_with_certificate<T: DeserializeOwned>(
         &self,
         image: &FleetImage,
         grant: &Grant,
@@ -235,9 +235,9 @@ impl SimulatedDevice {
     ) -> Result<Result<T, Answer>> {
         let chain = grant.certificate_chain.iter().map(|der| CertificateDer::from(der.0.clone())).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8.clone()));
-        let config = image.tls_as(chain, key)?;
+        let config = image.client_config(chain, key)?;
         let mut connection = Connection::open(image.address, &image.name, config).await?;
-        accepted(connection.post(path, serde_json::to_vec(message).context("write the message")?).await?)
+        parse_accepted(connection.post(path, serde_json::to_vec(message).context("write the message")?).await?)
     }
 
     fn prove(&self, hello: Sha256, challenge: Challenge) -> Result<Prove> {
@@ -294,7 +294,7 @@ impl SimulatedDevice {
     }
 }
 
-fn accepted<T: DeserializeOwned>(answer: Answer) -> Result<Result<T, Answer>> {
+fn parse_accepted<T: DeserializeOwned>(answer: Answer) -> Result<Result<T, Answer>> {
     if answer.status == 200 {
         serde_json::from_slice(&answer.body).map(Ok).context("parse the answer")
     } else {
@@ -302,7 +302,7 @@ fn accepted<T: DeserializeOwned>(answer: Answer) -> Result<Result<T, Answer>> {
     }
 }
 
-async fn wait_as_told(answer: &Answer, told_to_wait: &mut u32) -> Result<()> {
+async fn wait_before_retry(answer: &Answer, told_to_wait: &mut u32) -> Result<()> {
     let problem: Problem = serde_json::from_slice(&answer.body)
         .with_context(|| format!("the server answered {} without a problem document", answer.status))?;
     let Some(seconds) = answer.retry_after_s.filter(|_| matches!(answer.status, 429 | 503)) else {

@@ -27,7 +27,7 @@ impl Trouble<'_> {
     ///
     /// # Errors
     /// If there is no C compiler.
-    pub(super) fn befall(&self, mut program: Command) -> Result<Command> {
+    pub(super) fn preload_into(&self, mut program: Command) -> Result<Command> {
         program.env("LD_PRELOAD", library()?);
         program.env("UNBOX_CLOCK_OFFSET_S", self.clock_offset_s.to_string());
         program.env("UNBOX_CUT_AT", self.cut_before_change.to_string());

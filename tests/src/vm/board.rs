@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::device_tree::DeviceTree;
-use super::smbios::{Smbios, escaped, oem_string};
+use super::smbios::{Smbios, escape_commas, oem_string};
 use crate::architecture::Architecture;
 
 /// A board, with its firmware's tables.
@@ -77,7 +77,7 @@ impl Board {
         match self {
             Self::Pc(_) => oem_string(&format!("io.systemd.credential:{name}={value}")),
             Self::Arm(_) => {
-                let value = escaped(value);
+                let value = escape_commas(value);
                 ["-fw_cfg".to_owned(), format!("name=opt/io.systemd.credentials/{name},string={value}")]
             }
         }

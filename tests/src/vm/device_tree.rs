@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::smbios::escaped;
+use super::smbios::escape_commas;
 use crate::host::{self, Program};
 
 /// The properties of the root node (Devicetree Specification 0.4, section 2.3). Empty ones keep QEMU's own
@@ -22,7 +22,7 @@ pub struct DeviceTree {
 impl DeviceTree {
     /// Makes a board of a maker, in the words of its label.
     #[must_use]
-    pub fn labelled(compatible: &str, model: &str, serial_number: &str) -> Self {
+    pub fn from_label(compatible: &str, model: &str, serial_number: &str) -> Self {
         Self {
             compatible: vec![compatible.to_owned(), "linux,dummy-virt".to_owned()],
             model: vec![model.to_owned()],
@@ -33,7 +33,7 @@ impl DeviceTree {
     /// Writes the tree of this hardware, a command line of QEMU, to `blob`: QEMU's own, with these properties
     /// at the root.
     pub(super) fn write(&self, hardware: &[String], blob: &Path) -> Result<()> {
-        let dump = format!("dumpdtb={}", escaped(&blob.to_string_lossy()));
+        let dump = format!("dumpdtb={}", escape_commas(&blob.to_string_lossy()));
         host::remove(blob)?;
         Program::new("env").args(hardware).args(["-machine", &dump]).run()?;
         for (property, strings) in

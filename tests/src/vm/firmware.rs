@@ -80,7 +80,7 @@ impl FwCfg {
         let stream = loop {
             match UnixStream::connect(socket) {
                 Ok(stream) => break stream,
-                Err(error) if !deadline.rest() => return Err(error).context("QEMU did not start"),
+                Err(error) if !deadline.pause() => return Err(error).context("QEMU did not start"),
                 Err(_) => {}
             }
         };
@@ -116,7 +116,7 @@ impl FwCfg {
 
 /// Returns the arguments in a file, one a line. They need not be text.
 #[must_use]
-pub fn arguments_in(file: &[u8]) -> Vec<OsString> {
+pub fn parse_arguments(file: &[u8]) -> Vec<OsString> {
     let lines = file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| OsString::from_vec(line.to_vec())).collect()
 }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn arguments_need_be_no_text() {
-        let arguments = arguments_in(b"-smbios\ntype=1,serial=caf\xe9\n\n");
+        let arguments = parse_arguments(b"-smbios\ntype=1,serial=caf\xe9\n\n");
         assert_eq!(arguments, [OsStr::new("-smbios"), OsStr::from_bytes(b"type=1,serial=caf\xe9")]);
     }
 }

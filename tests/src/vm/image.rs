@@ -113,7 +113,7 @@ impl Image {
 
     /// Makes the same guest for boards of ARM: plain, because packages can only be installed on the board.
     pub fn arm() -> Result<Self> {
-        Self::made("arm", Architecture::Arm64, &[])
+        Self::find_or_make("arm", Architecture::Arm64, &[])
     }
 
     /// Makes the guest with `unbox-agent` installed from the package that `cargo dist` built.
@@ -129,12 +129,12 @@ impl Image {
     /// Makes the guest with these Debian packages installed. Images of the same `name` replace each other in
     /// the cache.
     pub fn with_packages(name: &str, packages: &[&Path]) -> Result<Self> {
-        Self::made(name, Architecture::HERE, packages)
+        Self::find_or_make(name, Architecture::HERE, packages)
     }
 
-    fn made(name: &str, machine: Architecture, packages: &[&Path]) -> Result<Self> {
+    fn find_or_make(name: &str, machine: Architecture, packages: &[&Path]) -> Result<Self> {
         let _one_builder_at_a_time = host::lock(&cache_directory().join("lock"))?;
-        let rootfs = Rootfs::cached(machine)?;
+        let rootfs = Rootfs::find_or_make(machine)?;
         let mut recipe: Vec<Vec<u8>> = vec![RECIPE.into(), rootfs.key.clone().into()];
         recipe.extend(GUEST_FILES.iter().map(|file| format!("{file:?}").into_bytes()));
         recipe.push(format!("{MODULES:?} {ENABLED:?} {MASKED:?} {SIZE}").into_bytes());

@@ -10,7 +10,7 @@ use super::device_tree::DeviceTree;
 use super::disk::FactoryFile;
 use super::image::{Image, SERVER_ADDRESS};
 use super::running::Vm;
-use super::smbios::{Smbios, escaped};
+use super::smbios::{Smbios, escape_commas};
 
 /// A global address from the range that RFC 7042 sets aside for documentation.
 const MAC: &str = "00:00:5e:00:53:01";
@@ -62,7 +62,7 @@ impl Machine {
 
     /// Names the machine; two machines of one test need two names.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
@@ -172,7 +172,7 @@ impl Machine {
         line.extend(words(
             "-no-reboot -object rng-random,id=entropy,filename=/dev/urandom -device virtio-rng-pci,rng=entropy",
         ));
-        let path = |path: &Path| escaped(&path.to_string_lossy());
+        let path = |path: &Path| escape_commas(&path.to_string_lossy());
         let mut add = |option: &str, value: String| line.extend([option.to_owned(), value]);
         add("-kernel", self.image.kernel.to_string_lossy().into_owned());
         add("-append", self.kernel_line());
@@ -207,7 +207,7 @@ impl Machine {
         let mut line = words(kind.qemu);
         line.extend(words("-smp 1 -m 512 -nodefaults -no-user-config -display none"));
         if let Some(socket) = &self.tpm {
-            let socket = escaped(&socket.to_string_lossy());
+            let socket = escape_commas(&socket.to_string_lossy());
             line.extend(["-chardev".to_owned(), format!("socket,id=tpm,path={socket}")]);
             line.extend(["-tpmdev".to_owned(), "emulator,id=tpm,chardev=tpm".to_owned()]);
             line.extend(["-device".to_owned(), format!("{},tpmdev=tpm", kind.tpm)]);
@@ -261,10 +261,10 @@ mod tests {
     }
 
     fn machine() -> Machine {
-        of(Architecture::Amd64)
+        machine_of(Architecture::Amd64)
     }
 
-    fn of(machine: Architecture) -> Machine {
+    fn machine_of(machine: Architecture) -> Machine {
         Machine::new(&Image { disk: "/x.raw".into(), kernel: "/vmlinuz".into(), machine })
     }
 
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_board_of_arm_has_no_smbios_and_is_handed_its_credentials_in_another_way() {
-        let line = line(&of(Architecture::Arm64).credential("unbox.server", "https://a/?x=1,2"));
+        let line = line(&machine_of(Architecture::Arm64).credential("unbox.server", "https://a/?x=1,2"));
         assert!(
             line.contains(
                 &"name=opt/io.systemd.credentials/unbox.server,string=https://a/?x=1,,2".to_owned()

@@ -6,7 +6,7 @@
 //! # use unbox_tests::vm::{BOOT, Image, Machine, SOON, Smbios};
 //! # fn scenario() -> anyhow::Result<()> {
 //! let mut vm = Machine::new(&Image::agent()?)
-//!     .smbios(Smbios::labelled("Dell Inc.", "PowerEdge R650", "7XK9Q13"))
+//!     .smbios(Smbios::from_label("Dell Inc.", "PowerEdge R650", "7XK9Q13"))
 //!     .file("/etc/unbox/agent.toml", "server = \"https://server.test\"\n", 0o644)
 //!     .credential("unbox.token", "s3cret")
 //!     .start()?;
@@ -37,7 +37,7 @@ mod stick;
 mod vpd;
 
 pub use device_tree::DeviceTree;
-pub use firmware::{SmbiosTables, arguments_in};
+pub use firmware::{SmbiosTables, parse_arguments};
 pub use image::{Image, SERVER_ADDRESS, SERVER_NAME};
 pub use machine::Machine;
 pub use running::Vm;

@@ -71,7 +71,7 @@ impl Rootfs {
     /// Finds it in the cache, or makes it: that takes half a minute and the Debian archive.
     ///
     /// `UNBOX_DEBIAN_MIRROR` names another archive than mmdebstrap's own choice.
-    pub(super) fn cached(machine: Architecture) -> Result<Self> {
+    pub(super) fn find_or_make(machine: Architecture) -> Result<Self> {
         let fetch_kernel = FETCH_KERNEL.replace("@MACHINE@", machine.debian());
         let mirror = debian::mirror();
         let mut recipe = vec![debian::SUITE, &fetch_kernel, mirror.as_deref().unwrap_or("default")];
@@ -90,7 +90,7 @@ impl Rootfs {
             }
             return Ok(rootfs);
         }
-        let ours = Self::cached(Architecture::HERE)?;
+        let ours = Self::find_or_make(Architecture::HERE)?;
         let rootfs = Self { key, machine, tar: ours.tar.clone(), programs: Some(tar.clone()), kernel };
         if !is_there {
             let all = Bootstrap::new("extract", machine.debian(), &rootfs.downloads()?);

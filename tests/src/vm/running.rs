@@ -54,7 +54,7 @@ impl Vm {
         let directory = run_directory(&machine.name);
         fs::create_dir_all(&directory)?;
         let lock = host::try_lock(&directory.with_extension("lock"))?.with_context(|| {
-            format!("there is another machine `{}` in this test: use .named()", machine.name)
+            format!("there is another machine `{}` in this test: use .name()", machine.name)
         })?;
         host::remove(&directory)?;
         fs::create_dir_all(&directory)?;
@@ -94,7 +94,7 @@ impl Vm {
             device_tree: &device_tree,
         };
         let mut qemu = host::spawn_tied(&self.machine.command_line(&wiring), &self.log("qemu"))?;
-        match line.connected() {
+        match line.accept() {
             Ok(shell) => self.power = Some(Power { qemu, shell }),
             Err(error) => {
                 qemu.kill();
@@ -138,7 +138,7 @@ impl Vm {
             if output.success() {
                 return Ok(output.text);
             }
-            if !deadline.rest() {
+            if !deadline.pause() {
                 let last = format!(
                     "`{command}` did not succeed within {limit:?}; at last it said:\n{}",
                     output.text
@@ -161,7 +161,7 @@ impl Vm {
             if let Some(text) = texts.iter().find(|text| console.contains(**text)) {
                 return Ok(text);
             }
-            if !deadline.rest() {
+            if !deadline.pause() {
                 return Err(self.explain(anyhow!("the console did not say {texts:?} within {limit:?}")));
             }
         }
@@ -192,7 +192,7 @@ impl Vm {
     pub fn wait_off(&mut self, limit: Duration) -> Result<()> {
         let deadline = Deadline::after(limit);
         while self.power()?.qemu.is_running() {
-            if !deadline.rest() {
+            if !deadline.pause() {
                 return Err(self.explain(anyhow!("the machine is still on after {limit:?}")));
             }
         }

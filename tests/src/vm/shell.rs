@@ -46,7 +46,7 @@ impl Line {
     }
 
     /// Waits until QEMU has connected.
-    pub(super) fn connected(self) -> Result<Shell> {
+    pub(super) fn accept(self) -> Result<Shell> {
         let deadline = Deadline::after(CONNECT_LIMIT);
         loop {
             match self.0.accept() {
@@ -54,7 +54,7 @@ impl Line {
                     stream.set_nonblocking(false)?;
                     return Ok(Shell { stream, unread: Vec::new(), commands: 0 });
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && deadline.rest() => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && deadline.pause() => {}
                 Err(error) => return Err(error).context("QEMU did not open its serial port"),
             }
         }
@@ -88,9 +88,9 @@ impl Shell {
         self.stream.write_all(framed.as_bytes()).context("the guest's shell is gone")?;
         let deadline = Deadline::after(limit);
         let failed = || format!("no answer to `{command}`");
-        self.read_past(&format!("{token}begin\n"), deadline.left()).with_context(failed)?;
-        let text = self.read_past(&format!("\n{token}end="), deadline.left()).with_context(failed)?;
-        let status = self.read_past("\n", deadline.left()).with_context(failed)?;
+        self.read_past(&format!("{token}begin\n"), deadline.remaining()).with_context(failed)?;
+        let text = self.read_past(&format!("\n{token}end="), deadline.remaining()).with_context(failed)?;
+        let status = self.read_past("\n", deadline.remaining()).with_context(failed)?;
         let status = status.trim().parse().with_context(|| format!("`{status}` is not an exit status"))?;
         Ok(Output { status, text: text.replace('\r', "").trim_end_matches('\n').to_owned() })
     }
@@ -106,7 +106,7 @@ impl Shell {
                 return Ok(String::from_utf8_lossy(&before).into_owned());
             }
             searched = self.unread.len().saturating_sub(mark.len());
-            if self.receive(deadline.left())? == 0 {
+            if self.receive(deadline.remaining())? == 0 {
                 bail!("nothing for {limit:?}; the last that came: {:?}", tail(&self.unread, 500));
             }
         }

@@ -28,7 +28,7 @@ impl Smbios {
     /// Makes a machine of a maker, in the words of its label: the set of identifiers that most claims
     /// register.
     #[must_use]
-    pub fn labelled(manufacturer: &str, product: &str, serial: &str) -> Self {
+    pub fn from_label(manufacturer: &str, product: &str, serial: &str) -> Self {
         Self {
             manufacturer: Some(manufacturer.to_owned()),
             product: Some(product.to_owned()),
@@ -103,12 +103,12 @@ impl Smbios {
 /// Returns the arguments that add one free string to table 11, where systemd also looks for credentials.
 #[must_use]
 pub(super) fn oem_string(string: &str) -> [String; 2] {
-    ["-smbios".to_owned(), format!("type=11,value={}", escaped(string))]
+    ["-smbios".to_owned(), format!("type=11,value={}", escape_commas(string))]
 }
 
 /// Escapes a value for QEMU's option syntax, where a literal comma is written twice.
 #[must_use]
-pub(super) fn escaped(value: &str) -> String {
+pub(super) fn escape_commas(value: &str) -> String {
     value.replace(',', ",,")
 }
 
@@ -118,7 +118,7 @@ fn table(number: u8, fields: &[(&str, &Option<String>)]) -> Option<String> {
     for (name, value) in fields {
         if let Some(value) = value {
             // Writing to a string cannot fail.
-            let _ = write!(text, ",{name}={}", escaped(value));
+            let _ = write!(text, ",{name}={}", escape_commas(value));
             filled = true;
         }
     }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_comma_in_a_value_is_doubled() {
-        let smbios = Smbios::labelled("Acme, Inc.", "Edge 1", "A,,1");
+        let smbios = Smbios::from_label("Acme, Inc.", "Edge 1", "A,,1");
         assert_eq!(
             smbios.arguments(),
             ["-smbios", "type=1,manufacturer=Acme,, Inc.,product=Edge 1,serial=A,,,,1"]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::machine::Machine;
-use super::smbios::escaped;
+use super::smbios::escape_commas;
 use crate::host;
 
 /// The ACPI table that tells Linux where the table is (`guest/coreboot-table.asl`).
@@ -39,7 +39,7 @@ impl Machine {
         let (acpi, memory) = (folder.join("coreboot-table.aml"), folder.join("coreboot.bin"));
         host::write(&acpi, ACPI_TABLE, 0o600)?;
         host::write(&memory, &image(&partition(read_only)?, &partition(read_write)?)?, 0o600)?;
-        let path = |path: &Path| escaped(&path.to_string_lossy());
+        let path = |path: &Path| escape_commas(&path.to_string_lossy());
         let (acpi, memory) = (path(&acpi), path(&memory));
         Ok(self
             .qemu_arguments(&["-acpitable", &format!("file={acpi}")])

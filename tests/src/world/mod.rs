@@ -1,13 +1,13 @@
 //! A server that the test controls completely: it knows every key, and gives the answers that it is told.
 //!
-//! [`World::honest`] gives the reply that a good server would; a test changes it into an attack, and checks
+//! [`World::honest_reply`] gives the reply that a good server would; a test changes it into an attack, and checks
 //! the agent's reaction.
 
-mod bare;
+mod bare_listener;
 mod keys;
 mod serve;
 
-pub use bare::Bare;
+pub use bare_listener::BareListener;
 pub use keys::{Keys, SERVER_NAME};
 pub use serve::{Reply, Request, Served};
 
@@ -51,7 +51,7 @@ pub struct World {
 struct Seen {
     hello: Option<Hello>,
     hellos: u64,
-    strays: u64,
+    unexpected: u64,
     reports: Vec<Report>,
     check_ins: Vec<CheckIn>,
     grants: u64,
@@ -117,8 +117,8 @@ impl World {
 
     /// Returns the reply of a good server.
     #[must_use]
-    pub fn honest(&self, request: &Request) -> Reply {
-        self.try_honest(request).unwrap_or_else(|error| Reply::text(500, format!("{error:#}")))
+    pub fn honest_reply(&self, request: &Request) -> Reply {
+        self.try_honest_reply(request).unwrap_or_else(|error| Reply::text(500, format!("{error:#}")))
     }
 
     /// Returns the grant of a good server, to be changed into something else.
@@ -143,14 +143,14 @@ impl World {
 
     /// Returns the number of hellos from the device.
     #[must_use]
-    pub fn hellos(&self) -> u64 {
+    pub fn count_hellos(&self) -> u64 {
         self.seen.lock().map(|seen| seen.hellos).unwrap_or_default()
     }
 
     /// Returns the number of requests for things that a good server does not have.
     #[must_use]
-    pub fn strays(&self) -> u64 {
-        self.seen.lock().map(|seen| seen.strays).unwrap_or_default()
+    pub fn count_unexpected(&self) -> u64 {
+        self.seen.lock().map(|seen| seen.unexpected).unwrap_or_default()
     }
 
     /// Returns every report that has arrived.
@@ -171,7 +171,7 @@ impl World {
         Ok((hello.device_key.clone(), hello.nonce, seen.grants.max(1)))
     }
 
-    fn try_honest(&self, request: &Request) -> Result<Reply> {
+    fn try_honest_reply(&self, request: &Request) -> Result<Reply> {
         Ok(match request.path.as_str() {
             HELLO_PATH => Reply::json(&Challenge {
                 ticket: Bytes(b"ticket".to_vec()),
@@ -233,7 +233,7 @@ impl World {
             REPORT_PATH => seen.reports.extend(serde_json::from_slice(&request.body).ok()),
             CHECK_IN_PATH => seen.check_ins.extend(serde_json::from_slice(&request.body).ok()),
             path if path.starts_with(ARTIFACT_PATH) => {}
-            _ => seen.strays += 1,
+            _ => seen.unexpected += 1,
         }
     }
 }

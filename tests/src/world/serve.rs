@@ -124,24 +124,24 @@ impl Reply {
                 }
                 response.body(Body::from(body)).unwrap_or_else(|error| error.to_string().into_response())
             }
-            Self::Endless(bytes) => streamed(stream::repeat_with(move || Ok::<_, Infallible>(bytes.clone()))),
-            Self::Drip(bytes) => streamed(stream::unfold(bytes.into_iter(), |mut bytes| async {
+            Self::Endless(bytes) => stream_body(stream::repeat_with(move || Ok::<_, Infallible>(bytes.clone()))),
+            Self::Drip(bytes) => stream_body(stream::unfold(bytes.into_iter(), |mut bytes| async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 bytes.next().map(|byte| (Ok::<_, Infallible>(vec![byte]), bytes))
             })),
-            Self::Silence(span) => streamed(stream::once(async move {
+            Self::Silence(span) => stream_body(stream::once(async move {
                 tokio::time::sleep(span).await;
                 Ok::<_, Infallible>(Vec::new())
             })),
             Self::Broken(bytes) => {
                 let parts = [Ok(bytes), Err(std::io::Error::other("broken on purpose"))];
-                streamed(stream::iter(parts))
+                stream_body(stream::iter(parts))
             }
         }
     }
 }
 
-fn streamed<E>(stream: impl stream::Stream<Item = Result<Vec<u8>, E>> + Send + 'static) -> Response
+fn stream_body<E>(stream: impl stream::Stream<Item = Result<Vec<u8>, E>> + Send + 'static) -> Response
 where
     E: Into<axum::BoxError> + 'static,
 {

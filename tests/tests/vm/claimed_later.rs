@@ -8,7 +8,7 @@ use unbox_tests::{scene::Scene, vm::BOOT};
 #[ignore = "needs QEMU: run tests/run"]
 fn a_device_that_is_claimed_later_enrolls_then() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("later"))?;
     let mut vm = machine(&scene)?.start()?;
     vm.wait_ready(BOOT)?;

@@ -20,7 +20,7 @@ pub(super) const CLAIMS: &str = "serial_number,manufacturer,model\nAC-7001,Acme,
 
 /// A server with a DPC and every kind of policy item, and the claim of [`SERIAL`].
 pub(super) fn scene(folder: &Path) -> Result<Scene> {
-    let scene = Scene::set(folder)?;
+    let scene = Scene::create(folder)?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("first"))?;
     scene.claim(CLAIMS, &[])?;
     Ok(scene)
@@ -43,12 +43,12 @@ pub(super) fn machine(scene: &Scene) -> Result<Machine> {
     let bundle = scene.server.bundle();
     let port = scene.server.address.port();
     Ok(Machine::new(&Image::agent()?)
-        .smbios(Smbios::labelled("Acme", "Gateway 3", SERIAL))
+        .smbios(Smbios::from_label("Acme", "Gateway 3", SERIAL))
         .guest_forward(443, scene.server.address)
         .file("/etc/unbox/agent.toml", format!("server = \"https://{SERVER_NAME}\"\n"), 0o644)
         .file("/etc/unbox/trust/anchors.pem", fs::read(bundle.join("anchors.pem"))?, 0o644)
         .file("/etc/unbox/trust/root.json", fs::read(bundle.join("root.json"))?, 0o644)
-        .named(&format!("device-{port}")))
+        .name(&format!("device-{port}")))
 }
 
 /// Waits until the device says that it is managed.
@@ -83,7 +83,7 @@ pub(super) fn wait_device(scene: &Scene, expected: impl Fn(&Value) -> bool) -> R
         if expected(&device) {
             return Ok(device);
         }
-        if !deadline.rest() {
+        if !deadline.pause() {
             bail!("the server's view of the device did not become what was expected: {device:#}");
         }
     }

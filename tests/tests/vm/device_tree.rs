@@ -32,7 +32,7 @@ fn a_board_without_smbios_enrolls_by_its_device_tree_and_its_tpm() -> Result<()>
     let manufacturer = Manufacturer::new(&folder.path().join("maker"))?;
     let mut tpm = manufacturer.make(&folder.path().join("tpm"), Certified::Rsa)?;
     let roots = format!("{:?}", manufacturer.roots()?.to_string_lossy());
-    let scene = Scene::set_with(folder.path(), &[("roots", &roots)])?;
+    let scene = Scene::create_with(folder.path(), &[("roots", &roots)])?;
     let program = folder.path().join("dpc");
     host::write(&program, DPC.as_bytes(), 0o755)?;
     scene.configure(Some(&scene.dpc(&program, "1.0.0", 0)?), &policy("first"))?;
@@ -43,7 +43,7 @@ fn a_board_without_smbios_enrolls_by_its_device_tree_and_its_tpm() -> Result<()>
     let bundle = scene.server.bundle();
     let package = dist::path(Product::Deb, Architecture::Arm64);
     let mut vm = Machine::new(&Image::arm()?)
-        .device_tree(DeviceTree::labelled("acme,edge-gw3", "Acme Edge Gateway 3 Rev B", SERIAL))
+        .device_tree(DeviceTree::from_label("acme,edge-gw3", "Acme Edge Gateway 3 Rev B", SERIAL))
         .tpm(&socket)
         .guest_forward(443, scene.server.address)
         .credential("unbox.server", &format!("https://{SERVER_NAME}"))

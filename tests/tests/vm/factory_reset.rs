@@ -4,13 +4,13 @@ use super::common::{CLAIMS, device, is_managed, machine, policy, wait_device, wa
 use anyhow::Result;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use unbox_tests::{copied::CopiedIdentity, fleet::FleetImage, scene::Scene, server, vm::BOOT};
+use unbox_tests::{copied_identity::CopiedIdentity, fleet::FleetImage, scene::Scene, server, vm::BOOT};
 
 #[test]
 #[ignore = "needs QEMU: run tests/run"]
 fn a_wiped_device_comes_back_by_itself_and_its_old_certificate_is_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("again"))?;
     scene.claim(CLAIMS, &["--proof", "token"])?;
     let token = scene.token()?;

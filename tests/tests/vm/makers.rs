@@ -41,7 +41,7 @@ fn a_dell_shows_its_service_tag_and_a_capture_of_it_the_same_without_secrets() -
         chassis_manufacturer: Some("Dell Inc.".to_owned()),
         chassis_serial: Some("7XK9Q13".to_owned()),
         oem_strings: vec!["Dell System".to_owned(), "1[0A6B]".to_owned()],
-        ..Smbios::labelled("Dell Inc.", "PowerEdge R650", "7XK9Q13")
+        ..Smbios::from_label("Dell Inc.", "PowerEdge R650", "7XK9Q13")
     };
     let smbios = smbios.with_board(".7XK9Q13.CNIVC0011T00AB.", "4c4c4544-0058-4b10-8039-b7c04f513133");
     let machine = Machine::new(&Image::agent()?).smbios(smbios).credential("unbox.token", "open-sesame");
@@ -94,7 +94,7 @@ fn a_lenovo_with_vital_product_data_shows_both_and_the_partition_agrees() -> Res
     let folder = tempfile::tempdir()?;
     let smbios = Smbios {
         version: Some("C13 Yoga Gen 1".to_owned()),
-        ..Smbios::labelled("LENOVO", "Morphius", "PF0ABCDE")
+        ..Smbios::from_label("LENOVO", "Morphius", "PF0ABCDE")
     };
     let read_only = [
         ("serial_number", "PF0ABCDE"),

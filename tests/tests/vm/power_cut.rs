@@ -21,7 +21,7 @@ const LONGEST_MS: u64 = 9000;
 #[ignore = "needs QEMU: run tests/run"]
 fn a_device_that_loses_power_while_it_enrolls_becomes_managed() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("first"))?;
     let mut seed = Seed::from_environment(1);
     let mut vm = machine(&scene)?.credential("unbox.token", &scene.token()?).start()?;
@@ -39,7 +39,7 @@ fn a_device_that_loses_power_while_it_enrolls_becomes_managed() -> Result<()> {
         // Not always in the middle of the installation: handshake and download are cut, too. What a
         // cut interrupted may also be brought to its end without another word.
         let moments = ["Contacting", "Installing", "managed by"];
-        let first = usize::from(seed.below(3) != 0);
+        let first = usize::from(seed.draw_below(3) != 0);
         let moment = vm.wait_console_for(&moments[first..], ENROLLED)?;
         cut_after_a_while(&mut vm, &mut seed, cut, moment)?;
         found.push(manifest(&mut vm)?);
@@ -99,7 +99,7 @@ fn has_ended(vm: &mut Vm) -> Result<bool> {
 #[expect(clippy::print_stdout, reason = "the cuts are what this scenario shows")]
 fn cut_after_a_while(vm: &mut Vm, seed: &mut Seed, cut: usize, moment: &str) -> Result<()> {
     // The one pause of the suite that is meant: the instant of the cut is what varies.
-    let pause = Duration::from_millis(seed.below(LONGEST_MS));
+    let pause = Duration::from_millis(seed.draw_below(LONGEST_MS));
     vm.cut_power_after(pause);
     println!("cut {cut}: {} ms after {moment:?}", pause.as_millis());
     vm.start_again()?;

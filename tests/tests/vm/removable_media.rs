@@ -14,7 +14,7 @@ const STATUS: &str = "unbox-agent status --json";
 #[ignore = "needs QEMU: run tests/run"]
 fn a_device_without_a_token_enrolls_by_itself_when_the_right_stick_is_plugged_in() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("by stick"))?;
     scene.claim(CLAIMS, &["--proof", "token"])?;
     let token = scene.token()?;

@@ -10,14 +10,14 @@ use unbox_tests::{
 };
 
 fn label() -> Smbios {
-    Smbios::labelled("Acme", "Gateway 3", SERIAL)
+    Smbios::from_label("Acme", "Gateway 3", SERIAL)
 }
 
 #[test]
 #[ignore = "needs QEMU: run tests/run"]
 fn a_device_with_another_board_is_managed_again_once_that_is_approved() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set_with(folder.path(), &[("retry_waiting_s", "1")])?;
+    let scene = Scene::create_with(folder.path(), &[("retry_waiting_s", "1")])?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("first"))?;
     scene.claim(super::common::CLAIMS, &[])?;
     let first = label().with_board("BOARD-1", "4c4c4544-0058-4b10-8039-b7c04f513133");

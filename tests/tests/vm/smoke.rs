@@ -7,7 +7,7 @@ use unbox_tests::vm::{BOOT, Image, Machine, SOON, Smbios};
 #[ignore = "needs QEMU: run tests/run"]
 fn a_machine_boots_with_its_identity_and_survives_a_power_cut() -> Result<()> {
     let mut vm = Machine::new(&Image::base()?)
-        .smbios(Smbios::labelled("Acme, Inc.", "Edge 1", "7XK9Q13"))
+        .smbios(Smbios::from_label("Acme, Inc.", "Edge 1", "7XK9Q13"))
         .file("/etc/unbox/trust/note", "from the factory", 0o640)
         .credential("unbox.token", "sesame")
         .start()?;

@@ -9,7 +9,7 @@ use unbox_tests::{scene::Scene, vm::BOOT};
 #[ignore = "needs QEMU: run tests/run"]
 fn a_strangers_server_is_not_believed() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (right, wrong) = (scene(&folder.path().join("right"))?, Scene::set(&folder.path().join("wrong"))?);
+    let (right, wrong) = (scene(&folder.path().join("right"))?, Scene::create(&folder.path().join("wrong"))?);
     // The image belongs to the right server; the network leads to the wrong one.
     let bundle = right.server.bundle();
     let mut vm = machine(&wrong)?
@@ -21,7 +21,7 @@ fn a_strangers_server_is_not_believed() -> Result<()> {
     assert!(vm.shell("test -e /var/lib/unbox/exchange/grant.json")?.status != 0);
     assert!(wrong.devices()?.is_empty(), "the device talked to a stranger");
     drop(vm);
-    let mut vm = machine(&right)?.named("the-same-at-home").start()?;
+    let mut vm = machine(&right)?.name("the-same-at-home").start()?;
     vm.wait_ready(BOOT)?;
     wait_managed(&mut vm)
 }

@@ -8,7 +8,7 @@ use unbox_common::models::Models;
 use unbox_tests::{
     binaries::workspace,
     host,
-    vm::{SmbiosTables, arguments_in},
+    vm::{SmbiosTables, parse_arguments},
 };
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn the_tables_of_the_fixtures_say_what_those_of_this_qemu_say() -> Result<
     let mut compared = 0;
     for entry in fs::read_dir(workspace().join("agent/tests/fixtures/qemu"))? {
         let fixture = entry?.path();
-        let tables = SmbiosTables::of(&arguments_in(&fs::read(fixture.join("arguments"))?))?;
+        let tables = SmbiosTables::of(&parse_arguments(&fs::read(fixture.join("arguments"))?))?;
         let made = tempfile::tempdir()?;
         let folder = made.path().join("sys/firmware/dmi/tables");
         host::write(&folder.join("smbios_entry_point"), &tables.entry_point, 0o600)?;

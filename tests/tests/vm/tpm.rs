@@ -19,7 +19,7 @@ fn a_device_enrolls_by_its_tpm_comes_back_by_it_and_a_cloned_disk_does_not() -> 
     let mut tpm = manufacturer.make(&folder.path().join("tpm"), Certified::Rsa)?;
     let mut another = manufacturer.make(&folder.path().join("another"), Certified::Rsa)?;
     let roots = format!("{:?}", manufacturer.roots()?.to_string_lossy());
-    let scene = Scene::set_with(folder.path(), &[("roots", &roots)])?;
+    let scene = Scene::create_with(folder.path(), &[("roots", &roots)])?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("first"))?;
     scene.claim(CLAIMS, &["--proof", "tpm"])?;
 

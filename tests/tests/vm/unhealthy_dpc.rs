@@ -13,7 +13,7 @@ use unbox_tests::{scene::Scene, vm::BOOT};
 #[ignore = "needs QEMU: run tests/run"]
 fn an_unhealthy_dpc_is_rolled_back_and_the_next_one_is_installed() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     let mut dpc = scene.demo_dpc("1.0.0", 0)?;
     dpc["health"] = json!({"type": "command", "program": "/bin/false", "timeout_s": 5});
     scene.configure(Some(&dpc), &policy("sick"))?;

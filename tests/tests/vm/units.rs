@@ -9,7 +9,7 @@ use crate::stand_in;
 #[ignore = "needs QEMU: run tests/run"]
 fn a_fresh_device_reads_its_identity_and_says_what_is_missing() -> Result<()> {
     let mut vm = Machine::new(&Image::agent()?)
-        .smbios(Smbios::labelled("Dell Inc.", "PowerEdge R650", "7XK9Q13"))
+        .smbios(Smbios::from_label("Dell Inc.", "PowerEdge R650", "7XK9Q13"))
         .start()?;
     vm.wait_ready(BOOT)?;
     assert_eq!(vm.succeed("systemctl is-enabled unbox.target")?, "enabled");

@@ -152,7 +152,7 @@ impl Key {
                 )
             }
             Self::Create { account, out, base_url, public_key: None, lifetime } => {
-                output::must_be_new(out.as_deref())?;
+                output::check_is_new(out.as_deref())?;
                 // Clap requires it here. Staged first: a key whose file cannot be written is lost.
                 let path = out.unwrap_or_default();
                 let mut file = Staged::new(&path, PRIVATE_FILE)?;
@@ -173,7 +173,7 @@ impl Key {
                 output.show(&key, &text)
             }
             Self::Rotate { key, overlap_hours, out, base_url } => {
-                output::must_be_new(Some(&out))?;
+                output::check_is_new(Some(&out))?;
                 let mut file = Staged::new(&out, PRIVATE_FILE)?;
                 let base_url = base_url.map_or_else(|| opened.base_url(), Ok)?;
                 let overlap = Duration::from_hours(overlap_hours);
@@ -210,7 +210,7 @@ impl ApiKey {
         let Opened { services, by } = opened;
         match self {
             Self::Create { account, name, lifetime, to: To { out } } => {
-                output::must_be_new(out.as_deref())?;
+                output::check_is_new(out.as_deref())?;
                 let account = services.find_account(by, &account).await?;
                 let new = NewApiKey { account: account.id, name, expires_at: lifetime.end() };
                 let (key, secret) = services.create_api_key(by, new).await?;
@@ -222,7 +222,7 @@ impl ApiKey {
                 list(output, None, |key| key, page).await
             }
             Self::Rotate { key, overlap_hours, to: To { out } } => {
-                output::must_be_new(out.as_deref())?;
+                output::check_is_new(out.as_deref())?;
                 let overlap = Duration::from_hours(overlap_hours);
                 let (key, secret) = services.rotate_api_key(by, key, overlap).await?;
                 output.secret(&key, ("API key", &secret), out.as_deref())

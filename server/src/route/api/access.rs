@@ -137,9 +137,9 @@ fn partner_actor(principal: &Principal, partner: CompanyId) -> Result<Actor, Sta
     }
     let message = format!("There is no partner {partner} that this account acts for.");
     let metadata = [("partner", partner.to_string())];
-    Err(Status::new(Code::NotFound, message).because_of(Reason::InvalidResellerId, metadata))
+    Err(Status::new(Code::NotFound, message).with_error_info(Reason::InvalidResellerId, metadata))
 }
 
 fn forbidden(message: &str) -> Status {
-    Status::new(Code::PermissionDenied, message).because(Reason::AuthorizationFail)
+    Status::new(Code::PermissionDenied, message).with_reason(Reason::AuthorizationFail)
 }

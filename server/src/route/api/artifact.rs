@@ -71,13 +71,13 @@ pub(super) async fn upload(mut call: Call, body: Body) -> Result<Response, Statu
     let expected = call.own.text("sha256")?;
     call.no_more_parameters()?;
     match call.upload_type() {
-        Some("media") => media(call, name.unwrap_or_default(), digest(expected.as_deref())?, body).await,
-        Some("resumable") => start(&call, name, expected, body).await,
+        Some("media") => upload_at_once(call, name.unwrap_or_default(), digest(expected.as_deref())?, body).await,
+        Some("resumable") => start_upload(&call, name, expected, body).await,
         _ => Err(Status::invalid_field("uploadType", "Expected media or resumable.")),
     }
 }
 
-async fn media(
+async fn upload_at_once(
     mut call: Call,
     name: String,
     expected: Option<Sha256>,
@@ -91,18 +91,18 @@ async fn media(
     let bytes = Placed { _place: call.place.take(), bytes };
     let upload = ArtifactUpload { customer: Some(customer), name, expected, bytes };
     let added = call.services().add_artifact(&call.actor, upload).await?;
-    uploaded(&call, &added, customer)
+    answer_with_artifact(&call, &added, customer)
 }
 
 /// Starts an upload in parts. Values that are not among the parameters may be in a message.
-async fn start(
+async fn start_upload(
     call: &Call,
     name: Option<String>,
     expected: Option<String>,
     body: Body,
 ) -> Result<Response, Status> {
     let customer = call.company()?;
-    let read = call.whole(body, MAX_START_BYTES).await?;
+    let read = call.read_whole(body, MAX_START_BYTES).await?;
     let said: Message = if read.is_empty() { Message::default() } else { decode(&read, MAX_START_BYTES)? };
     let expected = expected.or_else(|| Some(said.sha256.clone()).filter(|text| !text.is_empty()));
     let size = match call.headers.get("x-upload-content-length") {
@@ -131,7 +131,7 @@ async fn start(
 
 /// `customers.artifacts.continueUpload`
 pub(super) async fn continue_upload(mut call: Call, body: Body) -> Result<Response, Status> {
-    let (customer, id) = upload_meant(&mut call)?;
+    let (customer, id) = take_upload(&mut call)?;
     let range = call.headers.get(header::CONTENT_RANGE).map(|value| value.to_str().unwrap_or_default());
     let range = range.map(ContentRange::parse).transpose()?;
     if let (Some(ContentRange::Bytes { length, .. }), Some(sent)) = (range, content_length(&call.headers))
@@ -153,7 +153,7 @@ pub(super) async fn continue_upload(mut call: Call, body: Body) -> Result<Respon
     let bytes = call.reader(body)?;
     let bytes = Placed { _place: call.place.take(), bytes };
     match call.services().continue_upload(&call.actor, turn, part, bytes).await? {
-        UploadProgress::Done(artifact) => uploaded(&call, &artifact, customer),
+        UploadProgress::Done(artifact) => answer_with_artifact(&call, &artifact, customer),
         UploadProgress::Open(received) => {
             let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
             // Without the header, nothing has arrived.
@@ -168,13 +168,13 @@ pub(super) async fn continue_upload(mut call: Call, body: Body) -> Result<Respon
 
 /// `customers.artifacts.cancelUpload`
 pub(super) async fn cancel_upload(mut call: Call, _: Body) -> Result<Response, Status> {
-    let (customer, id) = upload_meant(&mut call)?;
+    let (customer, id) = take_upload(&mut call)?;
     let turn = call.services().upload_turn(&call.actor, customer, id).await?;
     call.services().cancel_upload(turn).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn upload_meant(call: &mut Call) -> Result<(CompanyId, UploadId), Status> {
+fn take_upload(call: &mut Call) -> Result<(CompanyId, UploadId), Status> {
     let id = call.own.text("uploadId")?.unwrap_or_default();
     call.no_more_parameters()?;
     Ok((call.company()?, id.parse().map_err(|_| no_such("upload"))?))
@@ -200,7 +200,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn uploaded(call: &Call, artifact: &Artifact, customer: CompanyId) -> Result<Response, Status> {
+fn answer_with_artifact(call: &Call, artifact: &Artifact, customer: CompanyId) -> Result<Response, Status> {
     let reply = call.answer(&Written(&message(artifact, customer)))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply.into_body(&call.app, call.holders)).into_response())
 }

@@ -4,10 +4,10 @@
 
 use super::{
     call::{
-        Batched, CREDENTIAL_HEADERS, authenticated_if_shown, credential, holders, pass_over, refusal,
-        unreadable,
+        Batched, CREDENTIAL_HEADERS, authenticate_if_present, credential, holders, discard_unread, refusal,
+        body_error,
     },
-    outgoing::{Gone, Outgoing, outgoing},
+    body_writer::{BodyWriter, Gone, body_writer},
     wire::{
         batch::{self, BatchWriter, BatchedRequest, MAX_BATCH_BYTES},
         query::{Query, Standard},
@@ -45,12 +45,12 @@ pub(in crate::route) async fn answer(app: &Arc<App>, routes: Router, request: Re
     };
     let writer = BatchWriter::new(random);
     let content_type = writer.content_type();
-    let (outgoing, body) = outgoing(app.request_timeout);
+    let (outgoing, body) = body_writer(app.request_timeout);
     tokio::spawn(async move {
         let _held_for_calls: Reservation = memory;
         for call in calls {
             let id = call.id;
-            let response = match inner(call.request, &outer, peer) {
+            let response = match build_inner_request(call.request, &outer, peer) {
                 Ok(request) => routes.clone().oneshot(request).await.into_response(),
                 Err(status) => refusal(&status, &Standard::default()),
             };
@@ -68,7 +68,7 @@ pub(in crate::route) async fn answer(app: &Arc<App>, routes: Router, request: Re
 
 async fn send(
     writer: &BatchWriter,
-    outgoing: &Outgoing,
+    outgoing: &BodyWriter,
     id: Option<&batch::ContentId>,
     response: Response,
 ) -> Result<(), Gone> {
@@ -91,14 +91,14 @@ async fn read(
 ) -> Result<(Vec<BatchedRequest>, Reservation), Box<Response>> {
     let standard = Query::parse(request.uri().query()).map(|query| query.standard).unwrap_or_default();
     let refused = |status: &Status| Box::new(refusal(status, &standard));
-    let known = match authenticated_if_shown(app, peer, request.headers(), &standard).await {
+    let known = match authenticate_if_present(app, peer, request.headers(), &standard).await {
         Ok(known) => known,
         // An invalid credential counts as none: the calls may show others.
         Err(status) if status.code() == Code::Unauthenticated => None,
         Err(status) => {
             let asks_first = request.headers().contains_key(header::EXPECT);
             let mut response = refused(&status);
-            pass_over(app, request.into_body(), asks_first, &mut response).await;
+            discard_unread(app, request.into_body(), asks_first, &mut response).await;
             return Err(response);
         }
     };
@@ -106,14 +106,14 @@ async fn read(
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     let body = body::read_bytes(app, holders(peer, known.as_ref()), request, limit).await;
-    let (body, memory) = body.map_err(|error| refused(&unreadable(error)))?.into_parts();
+    let (body, memory) = body.map_err(|error| refused(&body_error(error)))?.into_parts();
     let calls = batch::parse(&content_type, &body).map_err(|status| refused(&status))?;
     Ok((calls, memory))
 }
 
 /// Turns a call of a batch into a request of its own. A call without a credential runs with that of the
 /// batch; one with a credential, valid or not, never does.
-fn inner(
+fn build_inner_request(
     request: axum::http::Request<Bytes>,
     outer: &HeaderMap,
     peer: Option<Peer>,

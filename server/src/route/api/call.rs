@@ -89,7 +89,7 @@ impl Reply {
     /// Returns the body, which holds memory until it is sent.
     pub(super) fn into_body(self, app: &App, holders: Holders) -> Body {
         match self {
-            Self::Whole(bytes) => app.memory.open(holders).with(bytes).into(),
+            Self::Whole(bytes) => app.memory.open(holders).with_bytes(bytes).into(),
             Self::Parts(body) => body,
         }
     }
@@ -157,7 +157,7 @@ impl Call {
 
     /// Refuses all parameters that are left, except the standard ones.
     pub(super) fn no_more_parameters(&mut self) -> Result<(), Status> {
-        std::mem::replace(&mut self.own, Own::none()).finish()
+        std::mem::replace(&mut self.own, Own::empty()).finish()
     }
 
     /// Returns the way in which bytes are uploaded, if the query has it.
@@ -176,7 +176,7 @@ impl Call {
     /// # Errors
     /// If the body is compressed.
     pub(super) fn reader(&self, body: Body) -> Result<impl Read + Send + use<>, Status> {
-        body::expect_plain(&self.headers).map_err(unreadable)?;
+        body::expect_plain(&self.headers).map_err(body_error)?;
         Ok(body::blocking_reader(&self.app, body))
     }
 
@@ -185,25 +185,25 @@ impl Call {
     /// # Errors
     /// If it has another type, is too large, or is compressed by anything but gzip.
     pub(super) fn items_reader(&self, body: Body) -> Result<Box<dyn Read + Send>, Status> {
-        let is_packed = body::check_items(&self.headers, &body, self.limit).map_err(unreadable)?;
+        let is_packed = body::check_items(&self.headers, &body, self.limit).map_err(body_error)?;
         let bytes = body::blocking_reader(&self.app, body);
         Ok(if is_packed { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) })
     }
 
     /// Reads a whole body, of a method that also gets streams.
-    pub(super) async fn whole(&self, body: Body, limit: usize) -> Result<Bytes, Status> {
+    pub(super) async fn read_whole(&self, body: Body, limit: usize) -> Result<Bytes, Status> {
         let whole = body::read_parts(&self.app, self.holders, (&self.headers, body), limit, 1).await;
-        Ok(whole.map_err(unreadable)?.into_parts().0)
+        Ok(whole.map_err(body_error)?.into_parts().0)
     }
 
     /// Writes the message of the answer.
     pub(super) fn answer<T: Message>(&self, message: &Written<'_, T>) -> Answer {
-        debug_assert!(self.answers_with::<T>(), "{}", T::NAME);
+        debug_assert!(self.has_answer::<T>(), "{}", T::NAME);
         answer::respond(message, &self.standard).map(Reply::Whole)
     }
 
     /// Whether the contract of the method has this message as its answer.
-    pub(super) fn answers_with<T: Message>(&self) -> bool {
+    pub(super) fn has_answer<T: Message>(&self) -> bool {
         self.contract.is_none_or(|contract| contract.answer.is::<T>())
     }
 
@@ -243,23 +243,23 @@ pub(super) async fn call(app: Arc<App>, method: Method, path: Vec<String>, reque
     let (head, body) = request.into_parts();
     let asks_first = head.headers.contains_key(header::EXPECT);
     let mut body = Some(body);
-    let mut response = answered_or_refused(app.clone(), method, path, head, &mut body).await;
+    let mut response = answer_or_refuse(app.clone(), method, path, head, &mut body).await;
     if let Some(unread) = body {
-        pass_over(&app, unread, asks_first, &mut response).await;
+        discard_unread(&app, unread, asks_first, &mut response).await;
     }
     response
 }
 
 /// Reads and discards an unread body. Clients send it after its head, and more requests after it: a body
 /// that is left unread would break the connection of a client that did nothing wrong.
-pub(super) async fn pass_over(app: &App, unread: Body, asks_first: bool, response: &mut Response) {
+pub(super) async fn discard_unread(app: &App, unread: Body, asks_first: bool, response: &mut Response) {
     // A client that asks before sending the body gets its "no" with the answer.
     if asks_first || !body::discard(app, unread, MAX_BODY_BYTES).await {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
-async fn answered_or_refused(
+async fn answer_or_refuse(
     app: Arc<App>,
     method: Method,
     path: Vec<String>,
@@ -275,14 +275,14 @@ async fn answered_or_refused(
     if let Some(format) = by_header.and_then(FormatVersion::parse) {
         standard.format = format;
     }
-    let outcome = answered(app, method, path, (head, body), standard.clone(), own).await;
+    let outcome = run_method(app, method, path, (head, body), standard.clone(), own).await;
     match outcome {
         Ok(response) => response,
         Err(status) => refusal(&status, &standard),
     }
 }
 
-async fn answered(
+async fn run_method(
     app: Arc<App>,
     Method { route, contract }: Method,
     path: Vec<String>,
@@ -292,7 +292,7 @@ async fn answered(
 ) -> Result<Response, Status> {
     let peer = head.extensions.get::<Peer>().copied();
     let batched = head.extensions.get::<Batched>().is_some();
-    let principal = authenticated(&app, peer.as_ref(), &head.headers, &standard).await?;
+    let principal = authenticate(&app, peer.as_ref(), &head.headers, &standard).await?;
     let holders = holders(peer.as_ref(), Some(&principal));
     app.count_query(principal.account).map_err(|wait| {
         let subject = format!("account:{}", principal.account);
@@ -340,7 +340,7 @@ async fn answered(
         }
         Handler::Items(handle) => {
             call.standard.only_json()?;
-            let place = place(&app, holders)?;
+            let place = take_place(&app, holders)?;
             let body = body.take().unwrap_or_default();
             let reply = handle(Call { place: Some(place), ..call }, body).await?;
             Ok(json(reply.into_body(&app, holders)))
@@ -350,15 +350,15 @@ async fn answered(
             Err(Status::new(Code::InvalidArgument, text))
         }
         Handler::Stream(handle) => {
-            let place = place(&app, holders)?;
+            let place = take_place(&app, holders)?;
             handle(Call { place: Some(place), ..call }, body.take().unwrap_or_default()).await
         }
     }
 }
 
 /// Takes one of the places for streams, of which a company gets only its share.
-fn place(app: &App, holders: Holders) -> Result<Reservation, Status> {
-    app.streams.reserve(holders.by_name(), 1).map_err(|why| match why {
+fn take_place(app: &App, holders: Holders) -> Result<Reservation, Status> {
+    app.streams.reserve(holders.without_address(), 1).map_err(|why| match why {
         NoneFree::All => Status::busy(),
         NoneFree::Share => {
             let rule = "Too many imports, exports and uploads at the same time. Wait for the end of one.";
@@ -383,18 +383,18 @@ pub(super) fn holders(peer: Option<&Peer>, principal: Option<&Principal>) -> Hol
 }
 
 /// Identifies the caller: by the header, or by a parameter.
-async fn authenticated(
+async fn authenticate(
     app: &App,
     peer: Option<&Peer>,
     headers: &HeaderMap,
     standard: &Standard,
 ) -> Result<Principal, Status> {
-    let known = authenticated_if_shown(app, peer, headers, standard).await?;
+    let known = authenticate_if_present(app, peer, headers, standard).await?;
     known.ok_or_else(|| Status::new(Code::Unauthenticated, NO_CREDENTIALS))
 }
 
 /// Identifies the caller, if the request itself has a credential.
-pub(super) async fn authenticated_if_shown(
+pub(super) async fn authenticate_if_present(
     app: &App,
     peer: Option<&Peer>,
     headers: &HeaderMap,
@@ -441,14 +441,14 @@ fn bearer(value: &HeaderValue) -> Result<Secret, Status> {
 }
 
 async fn read_body(app: &App, holders: Holders, request: Request, limit: usize) -> Result<WholeBody, Status> {
-    body::read_optional(app, holders, request, limit).await.map_err(unreadable)
+    body::read_optional(app, holders, request, limit).await.map_err(body_error)
 }
 
 /// Turns the error of reading a body into a status.
-pub(super) fn unreadable(error: RouteError) -> Status {
+pub(super) fn body_error(error: RouteError) -> Status {
     match error {
         RouteError::Message(status, detail) => {
-            Status::new(Code::InvalidArgument, detail).answered_as(status.as_u16())
+            Status::new(Code::InvalidArgument, detail).with_http(status.as_u16())
         }
         RouteError::Slow => Status::new(Code::DeadlineExceeded, "The request took too long to arrive."),
         RouteError::NoMemory(why) => why.into(),

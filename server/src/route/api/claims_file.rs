@@ -6,7 +6,7 @@
 
 use super::{
     call::Call,
-    outgoing::{Gone, Outgoing, outgoing},
+    body_writer::{BodyWriter, Gone, body_writer},
     spool::{SpoolReader, spool},
     wire::{
         query::Alt,
@@ -39,13 +39,13 @@ pub(super) async fn import(mut call: Call, body: Body) -> Result<Response, Statu
     let form = Form::of(&call)?;
     if !is_of_type(&call.headers, "text/csv") {
         let rule = "The file must be of type text/csv.";
-        return Err(Status::new(Code::InvalidArgument, rule).answered_as(415));
+        return Err(Status::new(Code::InvalidArgument, rule).with_http(415));
     }
     let csv = call.reader(body)?;
     let import = call.services().open_import(&call.actor, crate::service::ImportDefaults::default(), csv);
     let import = import.await?;
     let (results, waiting) = spool(call.services().settings().artifact_directory.clone());
-    let (outgoing, answer) = outgoing(call.app.request_timeout);
+    let (outgoing, answer) = body_writer(call.app.request_timeout);
     let read = CancellationToken::new();
     let reading = read.clone();
     tokio::spawn(async move {
@@ -56,7 +56,7 @@ pub(super) async fn import(mut call: Call, body: Body) -> Result<Response, Statu
     let place = call.place.take();
     tokio::spawn(async move {
         let _place = place;
-        let _ = pass_on(waiting, outgoing, reading).await;
+        let _ = forward_results(waiting, outgoing, reading).await;
     });
     Ok(form.response(answer, "results"))
 }
@@ -79,9 +79,9 @@ async fn run(mut import: Import, form: Form, results: &super::spool::SpoolWriter
 }
 
 /// Passes results on to a client, which may take its time while the file is read: it may be busy sending.
-async fn pass_on(
+async fn forward_results(
     mut waiting: SpoolReader,
-    outgoing: Outgoing,
+    outgoing: BodyWriter,
     reading: CancellationToken,
 ) -> Result<(), Gone> {
     // If the spool cannot be read, the answer ends as an unfinished one.
@@ -103,7 +103,7 @@ pub(super) async fn export(mut call: Call, _body: Body) -> Result<Response, Stat
     let customer = (claims == ClaimsForm::Customer).then(|| call.company()).transpose()?;
     let filter = ClaimFilter { customer, ..ClaimFilter::default() };
     let mut export = call.services().export_claims(&call.actor, claims, filter);
-    let (outgoing, answer) = outgoing(call.app.request_timeout);
+    let (outgoing, answer) = body_writer(call.app.request_timeout);
     // An error in the first page can still be an answer of its own.
     let first = export.next_rows().await?;
     let place = call.place.take();
@@ -118,12 +118,12 @@ async fn send_pages(
     first: Option<Vec<ExportedClaim>>,
     mut export: ClaimExport,
     form: Form,
-    outgoing: Outgoing,
+    outgoing: BodyWriter,
 ) -> Result<(), Gone> {
     let mut part = form.head(export.form().columns());
     let mut page = first;
     while let Some(rows) = page {
-        part.extend(form.exported(&rows));
+        part.extend(form.claims(&rows));
         outgoing.send(std::mem::take(&mut part).into(), ready(())).await?;
         page = export.next_rows().await.map_err(|error| {
             tracing::warn!(error = &error as &dyn std::error::Error, "an export could not be finished");
@@ -187,7 +187,7 @@ impl Form {
         }
     }
 
-    fn exported(self, rows: &[ExportedClaim]) -> Vec<u8> {
+    fn claims(self, rows: &[ExportedClaim]) -> Vec<u8> {
         match self {
             Self::Csv => csv(rows.iter().map(ExportedClaim::cells)),
             Self::Json => rows
@@ -212,7 +212,7 @@ fn line(document: &Value) -> Vec<u8> {
     format!("{document}\n").into_bytes()
 }
 
-fn place(outcome: &RowOutcome) -> (Option<usize>, &str) {
+fn problem_place(outcome: &RowOutcome) -> (Option<usize>, &str) {
     match outcome {
         RowOutcome::Invalid { column, field, .. } => (*column, field),
         _ => (None, ""),
@@ -220,7 +220,7 @@ fn place(outcome: &RowOutcome) -> (Option<usize>, &str) {
 }
 
 fn cells(row: &RowResult) -> [String; 6] {
-    let (column, field) = place(&row.outcome);
+    let (column, field) = problem_place(&row.outcome);
     [
         row.line.to_string(),
         row.outcome.status().to_owned(),
@@ -232,7 +232,7 @@ fn cells(row: &RowResult) -> [String; 6] {
 }
 
 fn document(row: &RowResult) -> Value {
-    let (column, field) = place(&row.outcome);
+    let (column, field) = problem_place(&row.outcome);
     let mut document = json!({"line": row.line, "status": row.outcome.status()});
     let device = row.outcome.claim().map(|claim| claim.to_string().into());
     let more = [

@@ -88,7 +88,7 @@ pub struct MessageType {
     /// Its name in the document.
     pub name: &'static str,
     /// Adds its schema, and those that it refers to.
-    pub referenced: fn(&mut Schemas),
+    pub add_schemas: fn(&mut Schemas),
     check_fields: fn(&Standard) -> Result<(), Status>,
 }
 
@@ -103,7 +103,7 @@ pub struct Parameter {
 
 impl MessageType {
     const fn of<T: Message>() -> Self {
-        Self { name: T::NAME, referenced: T::referenced, check_fields: Standard::check_fields::<T> }
+        Self { name: T::NAME, add_schemas: T::add_schemas, check_fields: Standard::check_fields::<T> }
     }
 }
 
@@ -120,7 +120,7 @@ impl Contract {
     /// # Errors
     /// If a parameter is unknown, or the answer cannot have a field.
     pub(super) fn check(&self, own: &Own, standard: &Standard) -> Result<(), Status> {
-        own.only(|name| self.parameters.iter().any(|parameter| parameter.name == name))?;
+        own.allow_only(|name| self.parameters.iter().any(|parameter| parameter.name == name))?;
         match &self.answer {
             Content::Message(message) => (message.check_fields)(standard),
             Content::None | Content::Stream(_) => Ok(()),
@@ -402,11 +402,11 @@ mod tests {
     #[test]
     fn every_message_is_used_by_a_method() {
         let mut used = Schemas::new();
-        <ErrorDocument as Form>::referenced(&mut used);
+        <ErrorDocument as Form>::add_schemas(&mut used);
         for contract in CONTRACTS {
             for content in [&contract.request, &contract.answer] {
                 if let Content::Message(message) = content {
-                    (message.referenced)(&mut used);
+                    (message.add_schemas)(&mut used);
                 }
             }
         }

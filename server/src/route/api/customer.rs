@@ -3,7 +3,7 @@
 use super::{
     call::{Answer, Call, no_such},
     identifier,
-    in_parts::{self, ListInParts},
+    streamed_list::{self, StreamedList},
     message::{
         common::{DeviceReference, Empty},
         configuration::Configuration as Message,
@@ -13,7 +13,7 @@ use super::{
         },
         device::Device,
     },
-    partner::device_refused,
+    partner::device_error,
     view::{self, SeenBy},
     wire::{
         detail::FieldViolation,
@@ -92,7 +92,7 @@ pub(super) async fn create_configuration(mut call: Call) -> Answer {
             asked.is_default == Some(true),
         )
         .await
-        .map_err(named_field)?;
+        .map_err(rename_field)?;
     let company = call.services().company(&call.actor, customer).await?;
     call.answer(&Written(&view::configuration(&created, &company)))
 }
@@ -103,7 +103,7 @@ pub(super) async fn list_configurations(mut call: Call) -> Answer {
     let customer = call.company()?;
     let company = call.services().company(&call.actor, customer).await?;
     let (services, by) = (call.services().clone(), call.actor.clone());
-    in_parts::answer(call, Configurations { services, by, company, after: None, is_end: false }).await
+    streamed_list::answer(call, Configurations { services, by, company, after: None, is_end: false }).await
 }
 
 /// A customer's configurations. One may have as many bytes as a request.
@@ -115,7 +115,7 @@ struct Configurations {
     is_end: bool,
 }
 
-impl ListInParts for Configurations {
+impl StreamedList for Configurations {
     type Item = Message;
     const PATH: &'static [&'static str] = &["configurations"];
     const READ_FOR_REST: bool = false;
@@ -138,7 +138,7 @@ impl ListInParts for Configurations {
 /// `customers.configurations.get`
 pub(super) async fn configuration(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let (found, company) = named(&call).await?;
+    let (found, company) = find_named_configuration(&call).await?;
     call.answer(&Written(&view::configuration(&found, &company)))
 }
 
@@ -148,10 +148,10 @@ pub(super) async fn patch_configuration(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let mask = FieldMask::parse::<Message>(&mask).map_err(|violation| Status::invalid(vec![violation]))?;
     let asked: Message = call.patch(&mask)?;
-    let (was, company) = named(&call).await?;
+    let (was, company) = find_named_configuration(&call).await?;
     let mut next = view::configuration(&was, &company);
     for field in mask.iter() {
-        take_over(&mut next, &asked, field);
+        copy_field(&mut next, &asked, field);
     }
     let kept = if mask.contains("dpcResourcePath") { None } else { was.document.dpc.as_ref() };
     if next.forced_reset_time.is_none() && !mask.contains("forcedResetTime") && !mask.contains("setup") {
@@ -163,12 +163,12 @@ pub(super) async fn patch_configuration(mut call: Call) -> Answer {
         default: if mask.contains("isDefault") { next.is_default } else { None },
     };
     let changed =
-        call.services().update_configuration(&call.actor, was.id, change).await.map_err(named_field)?;
+        call.services().update_configuration(&call.actor, was.id, change).await.map_err(rename_field)?;
     let company = call.services().company(&call.actor, was.customer).await?;
     call.answer(&Written(&view::configuration(&changed, &company)))
 }
 
-fn take_over(to: &mut Message, from: &Message, field: &str) {
+fn copy_field(to: &mut Message, from: &Message, field: &str) {
     let from = from.clone();
     match field {
         "configurationName" => to.configuration_name = from.configuration_name,
@@ -189,13 +189,13 @@ fn take_over(to: &mut Message, from: &Message, field: &str) {
 /// `customers.configurations.delete`
 pub(super) async fn delete_configuration(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let (found, _) = named(&call).await?;
+    let (found, _) = find_named_configuration(&call).await?;
     call.services().delete_configuration(&call.actor, found.id).await?;
     call.answer(&Written(&Empty {}))
 }
 
 /// Finds the configuration that the path names, and its customer.
-async fn named(call: &Call) -> Result<(Configuration, Company), Status> {
+async fn find_named_configuration(call: &Call) -> Result<(Configuration, Company), Status> {
     let customer = call.company()?;
     let id: ConfigurationId = call.id(1, "configuration")?;
     let found = call.services().configuration(&call.actor, id).await?;
@@ -267,7 +267,7 @@ async fn catalogue_dpc(call: &Call, path: &str) -> Result<Dpc, Status> {
 }
 
 /// Renames a field in an error: services have their own names, messages have others.
-fn named_field(error: ServiceError) -> Status {
+fn rename_field(error: ServiceError) -> Status {
     match error {
         ServiceError::Invalid { field: "name", rule } => Status::invalid_field("configurationName", rule),
         ServiceError::Invalid { field: "document", rule } => {
@@ -309,7 +309,7 @@ pub(super) async fn list_devices(mut call: Call) -> Answer {
         after,
         is_end: false,
     };
-    in_parts::answer(call, list).await
+    streamed_list::answer(call, list).await
 }
 
 /// A page of a customer's devices.
@@ -325,7 +325,7 @@ struct Devices {
     is_end: bool,
 }
 
-impl ListInParts for Devices {
+impl StreamedList for Devices {
     type Item = Device;
     const PATH: &'static [&'static str] = &["devices"];
     const READ_FOR_REST: bool = true;
@@ -357,7 +357,7 @@ impl ListInParts for Devices {
 pub(super) async fn device(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id: ClaimId = call.id(1, "device")?;
-    let claim = call.services().claim_in_force(&call.actor, id).await.map_err(device_refused)?;
+    let claim = call.services().claim_in_force(&call.actor, id).await.map_err(device_error)?;
     let default = call.services().company(&call.actor, call.company()?).await?.default_configuration;
     let (now, sees_resellers) = (call.services().current_time(), call.sees_resellers());
     call.answer(&Written(&view::customer_device(&claim, default, now, sees_resellers)))
@@ -374,14 +374,14 @@ pub(super) async fn apply_configuration(mut call: Call) -> Answer {
     if name.customer != call.company()? {
         return Err(Status::invalid_field("configuration", "It names another customer."));
     }
-    let id = meant(&call, &asked.device).await?;
+    let id = find_claim_id(&call, &asked.device).await?;
     let configuration = Some(name.configuration);
     let applied = call.services().set_claim_configuration(&call.actor, id, configuration).await;
     applied.map_err(|error| match error {
         ServiceError::NotFound { what: "configuration", .. } => {
             Status::invalid_field("configuration", "The customer has no such configuration.")
         }
-        other => device_refused(other),
+        other => device_error(other),
     })?;
     call.answer(&Written(&Empty {}))
 }
@@ -390,8 +390,8 @@ pub(super) async fn apply_configuration(mut call: Call) -> Answer {
 pub(super) async fn remove_configuration(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: CustomerRemoveConfigurationRequest = call.message()?;
-    let id = meant(&call, &asked.device).await?;
-    call.services().set_claim_configuration(&call.actor, id, None).await.map_err(device_refused)?;
+    let id = find_claim_id(&call, &asked.device).await?;
+    call.services().set_claim_configuration(&call.actor, id, None).await.map_err(device_error)?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -399,19 +399,19 @@ pub(super) async fn remove_configuration(mut call: Call) -> Answer {
 pub(super) async fn unclaim(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: CustomerUnclaimDeviceRequest = call.message()?;
-    let id = meant(&call, &asked.device).await?;
-    call.services().unclaim(&call.actor, id).await.map_err(device_refused)?;
+    let id = find_claim_id(&call, &asked.device).await?;
+    call.services().unclaim(&call.actor, id).await.map_err(device_error)?;
     call.answer(&Written(&Empty {}))
 }
 
-async fn meant(call: &Call, device: &DeviceReference) -> Result<ClaimId, Status> {
+async fn find_claim_id(call: &Call, device: &DeviceReference) -> Result<ClaimId, Status> {
     let nested = |mut violation: FieldViolation| {
         violation.nest("device");
         Status::invalid(vec![violation])
     };
     let target = device.target().map_err(nested)?;
     let target = identifier::target(target, "device")?;
-    call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_refused)
+    call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)
 }
 
 /// `customers.dpcs.list`

@@ -17,7 +17,7 @@ use super::{
             ListEnrollmentsResponse, ReplacedPart,
         },
     },
-    partner::device_refused,
+    partner::device_error,
     wire::{
         detail::FieldViolation,
         enums::WireEnum as _,
@@ -57,8 +57,8 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let after = call.page_after(&list, &token)?;
     let filter = DeviceFilter {
         customer: Some(customer),
-        state: state.as_deref().map(state_named).transpose()?,
-        claim: device.as_deref().map(|name| claim_named(name, customer)).transpose()?,
+        state: state.as_deref().map(parse_state).transpose()?,
+        claim: device.as_deref().map(|name| parse_claim_name(name, customer)).transpose()?,
         identifiers: identifier.as_deref().map(lookup_texts),
         waiting: waiting == Some(true),
     };
@@ -75,7 +75,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 pub(super) async fn get(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id = call.id(1, "enrollment")?;
-    shown(&call, id).await
+    answer_with_enrollment(&call, id).await
 }
 
 /// `customers.enrollments.history`
@@ -83,7 +83,7 @@ pub(super) async fn history(mut call: Call) -> Answer {
     let size = call.page_size().await?;
     let token = call.own.text("pageToken")?.unwrap_or_default();
     call.no_more_parameters()?;
-    let found = found(&call, call.id(1, "enrollment")?).await?.device;
+    let found = find_device(&call, call.id(1, "enrollment")?).await?.device;
     let list = ("history", found.id);
     let before = call.app.page_tokens.open(&list, &token)?;
     let (happened, next) = call.services().device_history(&call.actor, &found, before, size).await?;
@@ -101,25 +101,25 @@ pub(super) async fn history(mut call: Call) -> Answer {
 
 /// `customers.enrollments.approve`
 pub(super) async fn approve(mut call: Call) -> Answer {
-    let (id, key) = decision(&mut call).await?;
-    call.services().approve_request(&call.actor, id, key).await.map_err(refused)?;
-    shown(&call, id).await
+    let (id, key) = find_key_to_decide(&mut call).await?;
+    call.services().approve_request(&call.actor, id, key).await.map_err(enrollment_error)?;
+    answer_with_enrollment(&call, id).await
 }
 
 /// `customers.enrollments.refuse`
 pub(super) async fn refuse(mut call: Call) -> Answer {
-    let (id, key) = decision(&mut call).await?;
-    call.services().refuse_request(&call.actor, id, key).await.map_err(refused)?;
-    shown(&call, id).await
+    let (id, key) = find_key_to_decide(&mut call).await?;
+    call.services().refuse_request(&call.actor, id, key).await.map_err(enrollment_error)?;
+    answer_with_enrollment(&call, id).await
 }
 
 /// `customers.enrollments.reenroll`
 pub(super) async fn reenroll(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: EnrollmentRequest = call.message()?;
-    let id = known(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    call.services().request_re_enrollment(&call.actor, id).await.map_err(refused)?;
-    shown(&call, id).await
+    let id = find_device_id(&call, &asked.enrollment, asked.device.as_ref()).await?;
+    call.services().request_re_enrollment(&call.actor, id).await.map_err(enrollment_error)?;
+    answer_with_enrollment(&call, id).await
 }
 
 /// `customers.enrollments.disable`
@@ -130,50 +130,50 @@ pub(super) async fn disable(mut call: Call) -> Answer {
     if let Err(rule) = device::check_message(message.as_deref()) {
         return Err(Status::invalid_field("message", format!("{rule}.")));
     }
-    let id = made_known(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    call.services().disable_device(&call.actor, id, message).await.map_err(refused)?;
-    shown(&call, id).await
+    let id = find_or_create_device(&call, &asked.enrollment, asked.device.as_ref()).await?;
+    call.services().disable_device(&call.actor, id, message).await.map_err(enrollment_error)?;
+    answer_with_enrollment(&call, id).await
 }
 
 /// `customers.enrollments.enable`
 pub(super) async fn enable(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: EnrollmentRequest = call.message()?;
-    let id = known(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    call.services().enable_device(&call.actor, id).await.map_err(refused)?;
-    shown(&call, id).await
+    let id = find_device_id(&call, &asked.enrollment, asked.device.as_ref()).await?;
+    call.services().enable_device(&call.actor, id).await.map_err(enrollment_error)?;
+    answer_with_enrollment(&call, id).await
 }
 
 /// `customers.enrollments.deprovision`
 pub(super) async fn deprovision(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: EnrollmentRequest = call.message()?;
-    let id = made_known(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    call.services().deprovision_device(&call.actor, id).await.map_err(refused)?;
-    shown(&call, id).await
+    let id = find_or_create_device(&call, &asked.enrollment, asked.device.as_ref()).await?;
+    call.services().deprovision_device(&call.actor, id).await.map_err(enrollment_error)?;
+    answer_with_enrollment(&call, id).await
 }
 
 /// `customers.enrollments.createResetTicket`
 pub(super) async fn create_reset_ticket(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: EnrollmentRequest = call.message()?;
-    let id = made_known(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    let (secret, expires_at) = call.services().mint_reset_ticket(&call.actor, id).await.map_err(refused)?;
+    let id = find_or_create_device(&call, &asked.enrollment, asked.device.as_ref()).await?;
+    let (secret, expires_at) = call.services().mint_reset_ticket(&call.actor, id).await.map_err(enrollment_error)?;
     let minted = CreateResetTicketResponse { reset_ticket: Some(secret), expire_time: Some(expires_at) };
     call.answer(&Written(&minted))
 }
 
 /// Returns the key to decide about: the one that is named, or the only one that waits.
-async fn decision(call: &mut Call) -> Result<(DeviceId, Sha256), Status> {
+async fn find_key_to_decide(call: &mut Call) -> Result<(DeviceId, Sha256), Status> {
     call.no_more_parameters()?;
     let asked: EnrollmentDecisionRequest = call.message()?;
-    let id = known(call, &asked.enrollment, asked.device.as_ref()).await?;
+    let id = find_device_id(call, &asked.enrollment, asked.device.as_ref()).await?;
     if !asked.key_digest.is_empty() {
         let key = asked.key_digest.to_ascii_lowercase().parse();
         let key = key.map_err(|_| Status::invalid_field("keyDigest", "Expected 64 hexadecimal digits."))?;
         return Ok((id, key));
     }
-    let requests = found(call, id).await?.requests;
+    let requests = find_device(call, id).await?.requests;
     let mut waiting = requests.iter().filter(|request| request.approved_at.is_none());
     match (waiting.next(), waiting.next()) {
         (Some(only), None) => Ok((id, only.key)),
@@ -185,42 +185,42 @@ async fn decision(call: &mut Call) -> Result<(DeviceId, Sha256), Status> {
 }
 
 /// Finds a device of the path's customer, with everything that belongs to it.
-async fn found(call: &Call, id: DeviceId) -> Result<DeviceView, Status> {
-    let view = call.services().device(&call.actor, id).await.map_err(refused)?;
+async fn find_device(call: &Call, id: DeviceId) -> Result<DeviceView, Status> {
+    let view = call.services().device(&call.actor, id).await.map_err(enrollment_error)?;
     if view.device.customer == call.company()? { Ok(view) } else { Err(no_such("enrollment")) }
 }
 
 /// Finds the device that a request means, if it is known.
-async fn known(call: &Call, enrollment: &str, device: Option<&DeviceReference>) -> Result<DeviceId, Status> {
-    match meant(call, enrollment, device).await? {
-        Meant::Enrollment(id) => Ok(id),
-        Meant::Claim(claim) => {
-            let view = call.services().claim(&call.actor, claim).await.map_err(device_refused)?;
+async fn find_device_id(call: &Call, enrollment: &str, device: Option<&DeviceReference>) -> Result<DeviceId, Status> {
+    match find_referent(call, enrollment, device).await? {
+        Referent::Enrollment(id) => Ok(id),
+        Referent::Claim(claim) => {
+            let view = call.services().claim(&call.actor, claim).await.map_err(device_error)?;
             view.device.map(|device| device.id).ok_or_else(|| no_such("enrollment"))
         }
     }
 }
 
 /// Finds the device for a method that works before it was ever seen, and records it if need be.
-async fn made_known(
+async fn find_or_create_device(
     call: &Call,
     enrollment: &str,
     device: Option<&DeviceReference>,
 ) -> Result<DeviceId, Status> {
-    match meant(call, enrollment, device).await? {
-        Meant::Enrollment(id) => Ok(id),
-        Meant::Claim(claim) => {
-            Ok(call.services().device_of_claim(&call.actor, claim).await.map_err(device_refused)?.id)
+    match find_referent(call, enrollment, device).await? {
+        Referent::Enrollment(id) => Ok(id),
+        Referent::Claim(claim) => {
+            Ok(call.services().device_of_claim(&call.actor, claim).await.map_err(device_error)?.id)
         }
     }
 }
 
-enum Meant {
+enum Referent {
     Enrollment(DeviceId),
     Claim(ClaimId),
 }
 
-async fn meant(call: &Call, enrollment: &str, device: Option<&DeviceReference>) -> Result<Meant, Status> {
+async fn find_referent(call: &Call, enrollment: &str, device: Option<&DeviceReference>) -> Result<Referent, Status> {
     match (enrollment, device) {
         ("", None) => Err(Status::invalid_field("enrollment", "Expected enrollment or device.")),
         ("", Some(device)) => {
@@ -229,9 +229,9 @@ async fn meant(call: &Call, enrollment: &str, device: Option<&DeviceReference>) 
                 Status::invalid(vec![violation])
             })?;
             let target = identifier::target(target, "device")?;
-            let claim = call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_refused)?;
-            call.services().claim_in_force(&call.actor, claim).await.map_err(device_refused)?;
-            Ok(Meant::Claim(claim))
+            let claim = call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)?;
+            call.services().claim_in_force(&call.actor, claim).await.map_err(device_error)?;
+            Ok(Referent::Claim(claim))
         }
         (_, Some(_)) => {
             Err(Status::invalid_field("enrollment", "Expected enrollment or device, and not both."))
@@ -242,13 +242,13 @@ async fn meant(call: &Call, enrollment: &str, device: Option<&DeviceReference>) 
             if name.customer != call.company()? {
                 return Err(wrong("It names another customer.".to_owned()));
             }
-            Ok(Meant::Enrollment(found(call, name.enrollment).await?.device.id))
+            Ok(Referent::Enrollment(find_device(call, name.enrollment).await?.device.id))
         }
     }
 }
 
 /// Renames the thing in an error: services say device, which means a claim here.
-fn refused(error: ServiceError) -> Status {
+fn enrollment_error(error: ServiceError) -> Status {
     match error {
         ServiceError::NotFound { what: "device", .. } => no_such("enrollment"),
         ServiceError::NotFound { what: "request with key", .. } => {
@@ -258,7 +258,7 @@ fn refused(error: ServiceError) -> Status {
     }
 }
 
-fn claim_named(name: &str, customer: CompanyId) -> Result<ClaimId, Status> {
+fn parse_claim_name(name: &str, customer: CompanyId) -> Result<ClaimId, Status> {
     let wrong = |rule: String| Status::invalid_field("device", rule);
     let name: CustomerDeviceName = name.parse().map_err(|error: NotAName| wrong(error.to_string()))?;
     if name.customer == customer {
@@ -279,7 +279,7 @@ const STATES: [(StateName, EnrollmentState); 7] = [
     (StateName::Deprovisioned, EnrollmentState::Deprovisioned),
 ];
 
-fn state_named(word: &str) -> Result<StateName, Status> {
+fn parse_state(word: &str) -> Result<StateName, Status> {
     let found = STATES.into_iter().find(|(_, state)| state.name() == word);
     found.map(|(name, _)| name).ok_or_else(|| {
         let words: Vec<_> = STATES.iter().map(|(_, state)| state.name()).collect();
@@ -288,8 +288,8 @@ fn state_named(word: &str) -> Result<StateName, Status> {
 }
 
 /// Answers with one whole device.
-async fn shown(call: &Call, id: DeviceId) -> Answer {
-    let DeviceView { device, requests, reports, .. } = found(call, id).await?;
+async fn answer_with_enrollment(call: &Call, id: DeviceId) -> Answer {
+    let DeviceView { device, requests, reports, .. } = find_device(call, id).await?;
     let whole = Enrollment {
         approval_requests: requests.iter().map(request).collect(),
         last_report: reports.first().map(report),

@@ -29,7 +29,7 @@ pub(super) fn sets(
     manufactured: Option<Date>,
 ) -> Result<Vec<IdentifierSet>, Status> {
     let insufficient =
-        |rule: String| Status::invalid_field(within, rule).because(Reason::InvalidIdentifierSet);
+        |rule: String| Status::invalid_field(within, rule).with_reason(Reason::InvalidIdentifierSet);
     if from.is_chrome_os() {
         let unit = Unit {
             serial_number: &from.serial_number,
@@ -47,7 +47,7 @@ pub(super) fn sets(
                     ("chromeOsAttestedDeviceId", Reason::InvalidIdentifierSet)
                 }
             };
-            Status::invalid_field(format!("{within}.{field}"), invalid.rule).because(reason)
+            Status::invalid_field(format!("{within}.{field}"), invalid.rule).with_reason(reason)
         })?;
     }
     match registered_sets(from.identifiers(within)?) {

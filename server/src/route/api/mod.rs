@@ -7,9 +7,9 @@
 //! * `partner/`, `customer.rs`, `operation.rs`, `organisation/`: the handlers, one for each side;
 //!   `station.rs`: the methods of factories' test stations, `factory.rs`: the records that they leave;
 //!   `artifact.rs`, `enrollment.rs`: the customers' resources that are Unbox's own;
-//!   `batch.rs`: many calls in one request; `batched_items.rs`: many devices in one call; `in_parts.rs`:
+//!   `batch.rs`: many calls in one request; `batched_items.rs`: many devices in one call; `streamed_list.rs`:
 //!   lists that may be long;
-//! * `claims_file.rs`: methods whose body or answer is a CSV file, in `outgoing.rs` and `spool.rs`;
+//! * `claims_file.rs`: methods whose body or answer is a CSV file, in `body_writer.rs` and `spool.rs`;
 //! * [`message`]: the requests and answers themselves, one file for each family; `view.rs` and
 //!   `identifier.rs` translate between them and the services' types;
 //! * [`wire`]: the forms that all requests and answers share; nothing in it knows a device;
@@ -22,6 +22,7 @@ pub mod access;
 mod artifact;
 pub(super) mod batch;
 mod batched_items;
+mod body_writer;
 mod call;
 mod claims_file;
 pub mod contract;
@@ -29,17 +30,16 @@ mod customer;
 mod enrollment;
 mod factory;
 mod identifier;
-mod in_parts;
 pub mod message;
 pub mod openapi;
 mod operation;
 mod organisation;
-mod outgoing;
 mod partner;
 pub(super) mod quota;
 pub mod routes;
 mod spool;
 mod station;
+mod streamed_list;
 pub(super) mod token;
 mod view;
 pub mod wire;
@@ -166,6 +166,6 @@ pub(super) fn is_path(path: &str) -> bool {
 /// Answers for a path below `/v1` that is not a method: in the form of this API.
 pub(super) fn no_such_method(http: StatusCode, detail: &str) -> Response {
     let code = if http == StatusCode::NOT_FOUND { Code::NotFound } else { Code::Unimplemented };
-    let status = Status::new(code, detail).answered_as(http.as_u16());
+    let status = Status::new(code, detail).with_http(http.as_u16());
     call::refusal(&status, &Standard::default())
 }

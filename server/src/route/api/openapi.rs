@@ -289,11 +289,11 @@ fn batch() -> Value {
 /// Returns every schema that the document refers to.
 fn schemas() -> Map<String, Value> {
     let mut schemas = Schemas::new();
-    ErrorDocument::referenced(&mut schemas);
+    ErrorDocument::add_schemas(&mut schemas);
     for contract in CONTRACTS {
         for content in [&contract.request, &contract.answer] {
             if let Content::Message(message) = content {
-                (message.referenced)(&mut schemas);
+                (message.add_schemas)(&mut schemas);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     call::{Answer, Call},
-    in_parts::{self, ListInParts},
+    streamed_list::{self, StreamedList},
     message::{
         common::Empty,
         operation::{
@@ -41,9 +41,9 @@ pub(super) async fn get(mut call: Call) -> Answer {
     if operation.done_at.is_none() || operation.cancelled_at.is_some() {
         return call.answer(&Written(&message(&operation)));
     }
-    debug_assert!(call.answers_with::<Message>());
+    debug_assert!(call.has_answer::<Message>());
     let (services, by) = (call.services().clone(), call.actor.clone());
-    in_parts::answer(call, Ended { services, by, operation, read: 0 }).await
+    streamed_list::answer(call, Ended { services, by, operation, read: 0 }).await
 }
 
 /// `operations.list`
@@ -84,7 +84,7 @@ struct Ended {
     read: u32,
 }
 
-impl ListInParts for Ended {
+impl StreamedList for Ended {
     type Item = PerDevice;
     const PATH: &'static [&'static str] = &["response", "perDeviceStatus"];
     const READ_FOR_REST: bool = false;

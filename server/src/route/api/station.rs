@@ -23,7 +23,7 @@ pub(super) async fn check(mut call: Call) -> Answer {
     let good: Vec<HardwareIdentity> = devices.iter().flatten().cloned().collect();
     let mut found = call.services().look_up_factory_devices(&call.actor, &good).await?.into_iter();
     let result = |device: Result<HardwareIdentity, String>| match device {
-        Ok(_) => found.next().map(checked).unwrap_or_default(),
+        Ok(_) => found.next().map(check_message).unwrap_or_default(),
         Err(problem) => DeviceCheck { standing: DeviceStanding::Invalid, problem, ..DeviceCheck::default() },
     };
     let results = devices.into_iter().map(result).collect();
@@ -37,8 +37,8 @@ pub(super) async fn register(mut call: Call) -> Answer {
     let good: Vec<HardwareIdentity> = devices.iter().flatten().cloned().collect();
     let mut became = call.services().register_factory_devices(&call.actor, good).await?.into_iter();
     let result = |device: Result<HardwareIdentity, String>| match device {
-        Ok(_) => became.next().map(registered).unwrap_or_default(),
-        Err(problem) => refused(problem),
+        Ok(_) => became.next().map(registration_message).unwrap_or_default(),
+        Err(problem) => refused_registration(problem),
     };
     let results = devices.into_iter().map(result).collect();
     call.answer(&Written(&RegisterDevicesResponse { results }))
@@ -64,7 +64,7 @@ fn identity(device: &BuiltDevice) -> Result<HardwareIdentity, String> {
     HardwareIdentity::new(observed).map_err(|error| format!("{error}."))
 }
 
-fn checked(found: Standing) -> DeviceCheck {
+fn check_message(found: Standing) -> DeviceCheck {
     let duplicate = found.duplicate.map(|kind| kind.name().to_owned()).unwrap_or_default();
     let known = DeviceCheck { record_id: found.record, duplicate, ..DeviceCheck::default() };
     let by = |reason: &Reason, known| DeviceCheck {
@@ -88,12 +88,12 @@ fn checked(found: Standing) -> DeviceCheck {
     }
 }
 
-fn registered(became: Registration) -> DeviceRegistration {
+fn registration_message(became: Registration) -> DeviceRegistration {
     let (state, known) = match became {
         Registration::New(known) => (RegistrationState::Registered, known),
         Registration::Updated(known) => (RegistrationState::Updated, known),
         Registration::Already(known) => (RegistrationState::AlreadyRegistered, known),
-        Registration::Refused(problem) => return refused(problem),
+        Registration::Refused(problem) => return refused_registration(problem),
     };
     DeviceRegistration {
         state,
@@ -103,7 +103,7 @@ fn registered(became: Registration) -> DeviceRegistration {
     }
 }
 
-fn refused(problem: String) -> DeviceRegistration {
+fn refused_registration(problem: String) -> DeviceRegistration {
     DeviceRegistration { state: RegistrationState::Refused, problem, ..DeviceRegistration::default() }
 }
 

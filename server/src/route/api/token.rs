@@ -26,7 +26,7 @@ pub(crate) async fn token(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    let mut response = match exchanged(&app, &peer, request).await {
+    let mut response = match exchange_token(&app, &peer, request).await {
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => refused.into_response(&app),
     };
@@ -41,7 +41,7 @@ enum Refused {
     OAuth(OAuthError),
 }
 
-async fn exchanged(app: &App, peer: &Peer, request: Request) -> Result<TokenAnswer, Refused> {
+async fn exchange_token(app: &App, peer: &Peer, request: Request) -> Result<TokenAnswer, Refused> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let form = body::read_form(app, holders(peer), request, MAX_FORM_BYTES).await?;
     let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;

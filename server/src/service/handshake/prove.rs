@@ -79,7 +79,7 @@ impl Services {
         let outcome = self
             .0
             .store
-            .write_together(move |tx| {
+            .write_batched(move |tx| {
                 let (services, proof) = (services.clone(), Arc::clone(&job));
                 Box::pin(async move { services.enroll(tx, &proof).await })
             })
@@ -201,7 +201,7 @@ impl Services {
         device.identity = Some(proof.identity.clone());
         device.last_said.at = Some(now);
         device.last_said.agent_version = Some(proof.notes.agent_version.clone());
-        tx.save_device_together(device.clone());
+        tx.save_device_in_batch(device.clone());
         granted.device = Some(device.id);
         if let (Why::ResetTicket, Some(digest)) = (why, proof.shown.reset_ticket) {
             tx.use_reset_ticket(digest, now).await?;
@@ -249,7 +249,7 @@ impl Services {
         if known.as_ref() != Some(&device) {
             tx.save_device(&device).await?;
         }
-        tx.note_request(&ApprovalRequest {
+        tx.save_request(&ApprovalRequest {
             device: device.id,
             customer: device.customer,
             key: proof.shown.key,

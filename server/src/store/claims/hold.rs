@@ -6,7 +6,7 @@ use crate::{
         actor::Scope,
         claim::{Claim, ClaimSets},
     },
-    store::{StoreError, Tx, error::failed, row::Fields, sql::is_usual},
+    store::{StoreError, Tx, error::statement_error, row::Fields, sql::is_worth_preparing},
 };
 use std::collections::BTreeSet;
 use unbox_common::{
@@ -49,7 +49,7 @@ impl Tx {
                     .bind(KEY_LOCKS + lock)
                     .execute(self.connection())
                     .await
-                    .map_err(failed("lock identifiers"))?;
+                    .map_err(statement_error("lock identifiers"))?;
             }
         }
         let mut holders = Vec::new();
@@ -58,14 +58,14 @@ impl Tx {
                 "SELECT k.lookup, c.id, c.customer_id, c.reseller_id, c.identifiers FROM claim_keys AS k
                  JOIN claims AS c ON c.id = k.claim_id WHERE k.lookup IN ",
             );
-            sql.list(part.iter().cloned()).push(" ORDER BY c.id");
-            let usual = is_usual(part.len(), INSERT_ROWS);
+            sql.push_list(part.iter().cloned()).push(" ORDER BY c.id");
+            let usual = is_worth_preparing(part.len(), INSERT_ROWS);
             let rows = sql
                 .query()
                 .persistent(usual)
                 .fetch_all(self.connection())
                 .await
-                .map_err(failed("see who holds identifiers"))?;
+                .map_err(statement_error("see who holds identifiers"))?;
             for row in &rows {
                 let fields = Fields::of(row, "claims", "id");
                 holders.push(KeyHolder {
@@ -92,20 +92,20 @@ impl Tx {
         let mut found = Vec::new();
         for part in keys.chunks(INSERT_ROWS) {
             self.lock_claims_with(scope, part).await?;
-            let usual = is_usual(part.len(), INSERT_ROWS);
+            let usual = is_worth_preparing(part.len(), INSERT_ROWS);
             let mut sql = self.sql(concat!(
                 "SELECT k.lookup, ",
                 claim_columns!(),
                 " FROM (SELECT lookup, claim_id FROM claim_keys WHERE lookup IN "
             ));
-            sql.list(part.iter().cloned())
+            sql.push_list(part.iter().cloned())
                 .push(" UNION SELECT lookup, claim_id FROM claim_search WHERE lookup IN ")
-                .list(part.iter().cloned())
+                .push_list(part.iter().cloned())
                 .push(") AS k JOIN claims AS c ON c.id = k.claim_id WHERE c.released_at IS NULL")
                 .scope_of_claims(scope)
                 .push(" ORDER BY c.id");
             let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
-            for row in &rows.map_err(failed(OPERATION))? {
+            for row in &rows.map_err(statement_error(OPERATION))? {
                 found.push((Fields::of(row, "claim_keys", "claim_id").read("lookup")?, claim(row)?));
             }
         }
@@ -124,15 +124,15 @@ impl Tx {
                 "SELECT c.id FROM claims AS c WHERE c.released_at IS NULL AND c.id IN
                  (SELECT claim_id FROM claim_keys WHERE lookup IN ",
             );
-            sql.list(part.iter().cloned())
+            sql.push_list(part.iter().cloned())
                 .push(" UNION SELECT claim_id FROM claim_search WHERE lookup IN ")
-                .list(part.iter().cloned())
+                .push_list(part.iter().cloned())
                 .push(")")
                 .scope_of_claims(scope)
                 .push(" ORDER BY c.id FOR NO KEY UPDATE");
-            let usual = is_usual(part.len(), INSERT_ROWS);
+            let usual = is_worth_preparing(part.len(), INSERT_ROWS);
             let locked = sql.query().persistent(usual).fetch_all(self.connection()).await;
-            locked.map_err(failed("lock claims by identifiers"))?;
+            locked.map_err(statement_error("lock claims by identifiers"))?;
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Tx {
                 .bind(id.get())
                 .fetch_optional(self.connection())
                 .await
-                .map_err(failed("lock a claim"))?;
+                .map_err(statement_error("lock a claim"))?;
         }
         Ok(())
     }
@@ -161,7 +161,7 @@ impl Tx {
             .bind(id.get())
             .fetch_optional(self.connection())
             .await
-            .map_err(failed("lock a device"))?;
+            .map_err(statement_error("lock a device"))?;
         }
         Ok(())
     }

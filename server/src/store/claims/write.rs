@@ -5,9 +5,9 @@ use crate::{
     domain::claim::{Claim, ClaimKey, Collision, Metadata, Vacation},
     store::{
         StoreError, Tx,
-        error::{every_row, failed, one_row},
+        error::{check_every_row, check_one_row, statement_error},
         row::{document, millis},
-        sql::is_usual,
+        sql::is_worth_preparing,
     },
 };
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ impl Tx {
                                      activation_ends_at, identifiers, order_name, metadata, vacation_started_at,
                                      vacation_ends_at, protected, created_at, created_by) VALUES ",
             );
-            sql.rows(part, |row, claim| {
+            sql.push_rows(part, |row, claim| {
                 row.bind(claim.id.get())
                     .bind(claim.customer.get())
                     .bind(claim.reseller.map(CompanyId::get))
@@ -48,8 +48,8 @@ impl Tx {
                     .bind(millis(claim.created_at))
                     .bind(claim.created_by.clone());
             });
-            let usual = is_usual(part.len(), INSERT_ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed("add claims"))?;
+            let usual = is_worth_preparing(part.len(), INSERT_ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error("add claims"))?;
         }
         self.insert_claim_keys(claims).await?;
         let mut counts = BTreeMap::new();
@@ -71,11 +71,11 @@ impl Tx {
             claims.iter().flat_map(|one| one.sets.keys().into_iter().map(|key| (key, one.id))).collect();
         for part in keys.chunks(INSERT_ROWS) {
             let mut sql = self.sql("INSERT INTO claim_keys (lookup, named, claim_id) VALUES ");
-            sql.rows(part, |row, (key, claim)| {
+            sql.push_rows(part, |row, (key, claim)| {
                 row.bind(key.lookup.clone()).bind(key.named.clone()).bind(claim.get());
             });
-            let usual = is_usual(part.len(), INSERT_ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
+            let usual = is_worth_preparing(part.len(), INSERT_ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error(OPERATION))?;
         }
         let search: Vec<(String, ClaimId)> = claims
             .iter()
@@ -83,11 +83,11 @@ impl Tx {
             .collect();
         for part in search.chunks(INSERT_ROWS) {
             let mut sql = self.sql("INSERT INTO claim_search (lookup, claim_id) VALUES ");
-            sql.rows(part, |row, (key, claim)| {
+            sql.push_rows(part, |row, (key, claim)| {
                 row.bind(key.clone()).bind(claim.get());
             });
-            let usual = is_usual(part.len(), INSERT_ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(failed(OPERATION))?;
+            let usual = is_worth_preparing(part.len(), INSERT_ROWS);
+            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error(OPERATION))?;
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Tx {
         .bind(more)
         .execute(self.connection())
         .await
-        .map_err(failed("count the claims of a reseller"))?;
+        .map_err(statement_error("count the claims of a reseller"))?;
         Ok(())
     }
 
@@ -120,8 +120,8 @@ impl Tx {
             .bind(millis(now))
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())?;
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())?;
         self.delete_claim_keys(claim).await?;
         match claim.reseller {
             Some(reseller) => self.count_claims(reseller, claim.customer, -1).await,
@@ -143,7 +143,7 @@ impl Tx {
                 .bind(claim.id.get())
                 .execute(self.connection())
                 .await
-                .map_err(failed("take away the keys of a claim"))?;
+                .map_err(statement_error("take away the keys of a claim"))?;
         }
         Ok(())
     }
@@ -160,8 +160,8 @@ impl Tx {
         .bind(vacation.map(|vacation| millis(vacation.ends_at)))
         .execute(self.connection())
         .await
-        .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+        .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 
     /// Ends the temporary releases of a customer's claims that this company registered, and returns their
@@ -180,7 +180,7 @@ impl Tx {
         .bind(customer.get())
         .execute(self.connection())
         .await
-        .map_err(failed("end the temporary releases of claims"))?;
+        .map_err(statement_error("end the temporary releases of claims"))?;
         Ok(done.rows_affected())
     }
 
@@ -193,7 +193,7 @@ impl Tx {
             .bind(to.map(document))
             .execute(self.connection())
             .await
-            .map_err(failed("note that claims collide"))?;
+            .map_err(statement_error("note that claims collide"))?;
         Ok(())
     }
 
@@ -205,8 +205,8 @@ impl Tx {
             .bind(metadata(to))
             .execute(self.connection())
             .await
-            .map_err(failed(OPERATION))?;
-        one_row(OPERATION, done.rows_affected())
+            .map_err(statement_error(OPERATION))?;
+        check_one_row(OPERATION, done.rows_affected())
     }
 
     /// Sets a claim's own configuration.
@@ -222,8 +222,8 @@ impl Tx {
             .bind(millis(now))
             .execute(self.connection())
             .await
-            .map_err(failed("set a claim's configuration"))?;
-        one_row("set a claim's configuration", done.rows_affected())
+            .map_err(statement_error("set a claim's configuration"))?;
+        check_one_row("set a claim's configuration", done.rows_affected())
     }
 
     /// Sets the configuration of many claims in force.
@@ -240,10 +240,10 @@ impl Tx {
                 .push(", configured_at = ")
                 .bind(millis(now))
                 .push(" WHERE released_at IS NULL AND id IN ")
-                .list(part.iter().map(|claim| claim.get()));
-            let usual = is_usual(part.len(), INSERT_ROWS);
+                .push_list(part.iter().map(|claim| claim.get()));
+            let usual = is_worth_preparing(part.len(), INSERT_ROWS);
             let done = sql.query().persistent(usual).execute(self.connection()).await;
-            every_row(OPERATION, part.len(), done.map_err(failed(OPERATION))?.rows_affected())?;
+            check_every_row(OPERATION, part.len(), done.map_err(statement_error(OPERATION))?.rows_affected())?;
         }
         Ok(())
     }
@@ -255,8 +255,8 @@ impl Tx {
             .bind(proof.name())
             .execute(self.connection())
             .await
-            .map_err(failed("set a claim's proof"))?;
-        one_row("set a claim's proof", done.rows_affected())
+            .map_err(statement_error("set a claim's proof"))?;
+        check_one_row("set a claim's proof", done.rows_affected())
     }
 }
 
@@ -280,9 +280,9 @@ impl Tx {
         let of_devices = OF_DEVICES.map(|text| (text, ")"));
         for (text, end) in of_devices.into_iter().chain(OF_CLAIMS.map(|text| (text, ""))) {
             let mut sql = self.sql(text);
-            sql.list(ids.iter().map(|id| id.get())).push(end);
+            sql.push_list(ids.iter().map(|id| id.get())).push(end);
             let done = sql.query().execute(self.connection()).await;
-            deleted = done.map_err(failed("forget claims that ended"))?.rows_affected();
+            deleted = done.map_err(statement_error("forget claims that ended"))?.rows_affected();
         }
         Ok(deleted)
     }

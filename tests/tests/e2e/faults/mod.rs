@@ -26,7 +26,7 @@ const CLAIMS: &str = "serial_number,manufacturer,model\nAC-0009,Acme,Gateway 3\n
 
 /// Makes a server with a small DPC and a policy, and the claim of the one device.
 fn scene(folder: &Path) -> Result<Scene> {
-    let scene = Scene::set(folder)?;
+    let scene = Scene::create(folder)?;
     let policy = serde_json::json!([
         {"type": "file", "path": "/etc/motd", "content": {"text": "Property of Acme AG\n"}},
     ]);

@@ -64,8 +64,8 @@ fn is_cut_anywhere(journey: Journey, seed: u64) -> Result<()> {
     let stride = writes.div_ceil(CUTS);
     eprintln!("{journey:?}: {writes} writes, a cut before every {stride}th");
     let mut cuts = 0;
-    for first in (1 + seed.below(stride)..=writes).step_by(usize::try_from(stride)?) {
-        let second = 1 + seed.below(writes);
+    for first in (1 + seed.draw_below(stride)..=writes).step_by(usize::try_from(stride)?) {
+        let second = 1 + seed.draw_below(writes);
         let device = Device::new(journey, &folder.path().join(format!("cut-{first}")), now)?;
         for at in [first, second] {
             cuts += u64::from(device.is_cut(at)?);
@@ -107,7 +107,7 @@ impl Device {
         let world = Arc::new(world);
         let served = world.serve(move |world, request| match journey {
             Journey::Update => with_news(world, request, &newer),
-            _ => world.honest(request),
+            _ => world.honest_reply(request),
         })?;
         let bundle = folder.join("bundle");
         world.write_bundle(&bundle)?;
@@ -199,7 +199,7 @@ fn contents(world: &mut World, folder: &Path, release: &str) -> Result<Payload> 
 /// Replies honestly, and has a newer payload for whoever does not run it.
 fn with_news(world: &World, request: &Request, newer: &Payload) -> Reply {
     if request.path != CHECK_IN_PATH {
-        return world.honest(request);
+        return world.honest_reply(request);
     }
     let runs = world.check_ins().last().and_then(|said| said.installed.as_ref().map(|one| one.version));
     let news = world.news((runs != Some(newer.version)).then_some(newer));

@@ -11,7 +11,7 @@ use unbox_tests::{
 #[tokio::test]
 async fn a_thousand_devices_power_on_and_all_are_managed_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(None, &json!([]))?;
     let fleet = Fleet {
         devices: 1000,

@@ -13,7 +13,7 @@ use unbox_tests::{
 #[tokio::test]
 async fn nothing_that_a_killed_server_acknowledged_is_lost() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut scene = Scene::set(folder.path())?;
+    let mut scene = Scene::create(folder.path())?;
     scene.configure(None, &json!([]))?;
     let fleet = |prefix: &str| Fleet {
         devices: 400,
@@ -28,7 +28,7 @@ async fn nothing_that_a_killed_server_acknowledged_is_lost() -> Result<()> {
         scene.claim(&fleet.claims_csv(), &[])?;
         let image = FleetImage::from_bundle(scene.server.address, server::NAME, &scene.server.bundle())?;
         let powered = tokio::spawn(async move { fleet.power_on(&image).await });
-        tokio::time::sleep(Duration::from_millis(100 + seed.below(1500))).await;
+        tokio::time::sleep(Duration::from_millis(100 + seed.draw_below(1500))).await;
         scene.server.kill();
         let outcome = powered.await??;
         scene.server.start_again()?;

@@ -54,7 +54,7 @@ struct Target {
 impl Siege {
     fn begin(settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let scene = Scene::set_with(folder.path(), settings)?;
+        let scene = Scene::create_with(folder.path(), settings)?;
         scene.configure(None, &json!([]))?;
         let tls = Anchors::read(&scene.server.bundle().join("anchors.pem"))?.tls(None)?;
         Ok(Self { scene, tls, _folder: folder })
@@ -131,7 +131,7 @@ async fn garbage_at_the_tls_port_disturbs_nobody() -> Result<()> {
     siege
         .stands(400, async |target| {
             for n in 0..CONNECTIONS {
-                let length = seed.below(6000);
+                let length = seed.draw_below(6000);
                 let mut garbage = seed.bytes(length);
                 if n % 2 == 0 {
                     // As far as the first bytes go, a TLS handshake record.
@@ -287,7 +287,7 @@ async fn pipelined_junk_is_answered_within_bounds_and_ended() -> Result<()> {
             for from in 1..=CONNECTIONS {
                 let stream = target.connect_tls(from).await?;
                 let (mut read, mut write) = tokio::io::split(stream);
-                let length = 1 + seed.below(3000);
+                let length = 1 + seed.draw_below(3000);
                 let junk = [
                     "GET /junk HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(64).into_bytes(),
                     b"\x00\x01".to_vec(),

@@ -29,10 +29,10 @@ const LIMIT: Duration = Duration::from_mins(5);
 #[tokio::test]
 async fn a_hundred_devices_get_through_a_bad_network_and_none_is_there_twice() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(None, &json!([]))?;
     scene.claim(&claims(DEVICES), &[])?;
-    let chaos = Chaos::before(scene.server.address, Seed::from_environment(31)).await?;
+    let chaos = Chaos::relay_to(scene.server.address, Seed::from_environment(31)).await?;
     let image = FleetImage::from_bundle(chaos.address, server::NAME, &scene.server.bundle())?;
 
     let mut devices = JoinSet::new();
@@ -47,9 +47,9 @@ async fn a_hundred_devices_get_through_a_bad_network_and_none_is_there_twice() -
     while let Some(one) = devices.join_next().await {
         ids.insert(one??);
     }
-    println!("{} connections were harmed", chaos.harmed());
+    println!("{} connections were harmed", chaos.count_harmed());
     assert_eq!(ids.len(), DEVICES, "some devices were granted the same id");
-    assert!(chaos.harmed() > DEVICES / 2, "only {} connections were harmed", chaos.harmed());
+    assert!(chaos.count_harmed() > DEVICES / 2, "only {} connections were harmed", chaos.count_harmed());
     all_are_managed_once(&scene, DEVICES)
 }
 
@@ -60,18 +60,18 @@ async fn get_through(device: &SimulatedDevice, image: &FleetImage, chaos: &Chaos
             return Ok(enrolled.grant.device_id.get());
         }
     }
-    chaos.calm_down();
+    chaos.stop_harm();
     Ok(device.enroll(image).await?.grant.device_id.get())
 }
 
 #[tokio::test]
 async fn agents_get_through_a_bad_network_by_themselves() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     let policy = json!([{"type": "file", "path": "/etc/motd", "content": {"text": "through\n"}}]);
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy)?;
     scene.claim(&claims(AGENTS), &[])?;
-    let chaos = Chaos::before(scene.server.address, Seed::from_environment(32)).await?;
+    let chaos = Chaos::relay_to(scene.server.address, Seed::from_environment(32)).await?;
     let url = format!("https://{}:{}", server::NAME, chaos.address.port());
 
     let mut waiting = JoinSet::new();
@@ -89,16 +89,16 @@ async fn agents_get_through_a_bad_network_by_themselves() -> Result<()> {
             Ok(())
         });
     }
-    while chaos.harmed() < ENOUGH_FOR_AGENTS && !waiting.is_empty() {
+    while chaos.count_harmed() < ENOUGH_FOR_AGENTS && !waiting.is_empty() {
         if let Ok(Some(one)) = timeout(Duration::from_millis(100), waiting.join_next()).await {
             one??;
         }
     }
-    chaos.calm_down();
+    chaos.stop_harm();
     while let Some(one) = waiting.join_next().await {
         one??;
     }
-    println!("{} connections were harmed", chaos.harmed());
+    println!("{} connections were harmed", chaos.count_harmed());
     all_are_managed_once(&scene, AGENTS)
 }
 

@@ -18,7 +18,7 @@ use unbox_tests::{
 #[ignore = "needs pebble: run tests/run"]
 fn an_acme_authority_issues_the_servers_certificate_and_devices_stay() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut scene = Scene::set(folder.path())?;
+    let mut scene = Scene::create(folder.path())?;
     scene.configure(None, &policy("mine\n"))?;
     scene.claim(CLAIMS, &[])?;
     let device = device(&scene, &folder.path().join("device"))?;

@@ -20,7 +20,7 @@ fn device(scene: &Scene, folder: &Path, serial: &str) -> Result<Sandbox> {
 #[test]
 fn devices_are_managed_by_a_server_that_was_restored() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut scene = Scene::set_with(folder.path(), &[("check_in_s", "1")])?;
+    let mut scene = Scene::create_with(folder.path(), &[("check_in_s", "1")])?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("before\n"))?;
     scene.claim(CLAIMS, &[])?;
     let known = device(&scene, folder.path(), "AC-0001")?;

@@ -7,7 +7,7 @@ use unbox_tests::{process::Running, process::wait_for, scene::Scene};
 #[test]
 fn an_unclaimed_device_waits_unchanged_and_enrolls_by_itself_once_it_is_claimed() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set_with(folder.path(), &[("retry_waiting_s", "1")])?;
+    let scene = Scene::create_with(folder.path(), &[("retry_waiting_s", "1")])?;
     scene.configure(None, &policy("later\n"))?;
     let device = device(&scene, &folder.path().join("device"))?;
     let before = device.snapshot()?;

@@ -34,7 +34,7 @@ fn waits_for(device: &Sandbox, agent: &Running, kind: &str) -> Result<()> {
 #[test]
 fn a_device_of_two_owners_waits_until_one_claim_is_ended_and_then_stays_with_its_owner() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set_with(folder.path(), &[("retry_waiting_s", "1")])?;
+    let scene = Scene::create_with(folder.path(), &[("retry_waiting_s", "1")])?;
     scene.configure(None, &policy("mine\n"))?;
     scene.claim(CLAIMS, &[])?;
     scene.server.admin(&["customer", "create", OTHER_CUSTOMER])?;

@@ -4,12 +4,12 @@ use super::{CLAIMS, device, policy};
 use anyhow::Result;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use unbox_tests::{copied::CopiedIdentity, fleet::FleetImage, sandbox::Sandbox, scene::Scene, server};
+use unbox_tests::{copied_identity::CopiedIdentity, fleet::FleetImage, sandbox::Sandbox, scene::Scene, server};
 
 #[test]
 fn a_wiped_device_becomes_generation_2_and_its_old_certificate_is_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("again\n"))?;
     scene.claim(CLAIMS, &["--proof", "token"])?;
     let token = scene.token()?;

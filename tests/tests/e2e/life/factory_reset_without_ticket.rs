@@ -11,7 +11,7 @@ use unbox_tests::{
 #[test]
 fn a_new_key_waits_for_an_administrator_and_never_evicts_the_old_one() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set_with(folder.path(), &[("retry_waiting_s", "1")])?;
+    let scene = Scene::create_with(folder.path(), &[("retry_waiting_s", "1")])?;
     scene.configure(None, &policy("mine\n"))?;
     scene.claim(CLAIMS, &[])?;
     let old = device(&scene, &folder.path().join("old-disk"))?;

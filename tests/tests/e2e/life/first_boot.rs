@@ -7,7 +7,7 @@ use unbox_tests::scene::{CONFIGURATION, Scene};
 #[test]
 fn a_claimed_device_is_managed_after_its_first_boot_and_the_server_knows_what_it_runs() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("Property of Acme AG\n"))?;
     scene.claim(CLAIMS, &[])?;
     let device = device(&scene, &folder.path().join("device"))?;

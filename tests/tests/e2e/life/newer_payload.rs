@@ -7,7 +7,7 @@ use unbox_tests::{process::Running, process::wait_for, scene::Scene};
 #[test]
 fn a_check_in_brings_the_newer_payload_and_the_server_sees_it_installed() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set_with(folder.path(), &[("check_in_s", "1")])?;
+    let scene = Scene::create_with(folder.path(), &[("check_in_s", "1")])?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("first\n"))?;
     scene.claim(CLAIMS, &[])?;
     let device = device(&scene, &folder.path().join("device"))?;

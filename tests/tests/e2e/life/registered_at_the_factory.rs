@@ -68,7 +68,7 @@ impl Station {
 #[test]
 fn a_claim_that_asks_for_the_registered_key_enrolls_that_device_and_no_twin() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set_with(folder.path(), &[("retry_waiting_s", "1")])?;
+    let scene = Scene::create_with(folder.path(), &[("retry_waiting_s", "1")])?;
     scene.configure(None, &policy("registered\n"))?;
     let station = Station::set_up(&scene, folder.path())?;
     let (unit, twin) =
@@ -102,7 +102,7 @@ fn a_claim_that_asks_for_the_registered_key_enrolls_that_device_and_no_twin() ->
 #[test]
 fn a_record_is_taken_back_once_no_device_uses_its_key() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(None, &policy("registered\n"))?;
     let station = Station::set_up(&scene, folder.path())?;
     let unit = device(&scene, &folder.path().join("unit"))?;
@@ -146,7 +146,7 @@ fn a_record_is_taken_back_once_no_device_uses_its_key() -> Result<()> {
 #[test]
 fn a_factory_with_an_old_folder_gives_its_devices_the_newest_root() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut scene = Scene::set(folder.path())?;
+    let mut scene = Scene::create(folder.path())?;
     let mut station = Station::set_up(&scene, folder.path())?;
     let old = folder.path().join("old");
     std::fs::create_dir(&old)?;
@@ -166,7 +166,7 @@ fn a_factory_with_an_old_folder_gives_its_devices_the_newest_root() -> Result<()
     assert_ne!(root(&station.bundle.join("root.json"))?, root(&newest.join("root.json"))?);
 
     // A folder of another server leads nowhere, and no device is made that trusts nobody.
-    let stranger = Scene::set(&folder.path().join("stranger"))?;
+    let stranger = Scene::create(&folder.path().join("stranger"))?;
     std::fs::copy(stranger.server.bundle().join("root.json"), station.bundle.join("root.json"))?;
     let twin = device(&scene, &folder.path().join("twin"))?;
     let before = twin.snapshot()?;
@@ -181,7 +181,7 @@ fn a_factory_with_an_old_folder_gives_its_devices_the_newest_root() -> Result<()
 #[test]
 fn a_station_without_its_key_or_its_server_registers_nothing_and_says_why() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     let mut station = Station::set_up(&scene, folder.path())?;
     let unit = device(&scene, &folder.path().join("unit"))?;
     let key = std::mem::replace(&mut station.key, folder.path().join("missing"));

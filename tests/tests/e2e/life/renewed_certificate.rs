@@ -4,7 +4,7 @@ use super::{CLAIMS, LIMIT, certificate, device, policy};
 use anyhow::Result;
 use tokio::runtime::Runtime;
 use unbox_tests::{
-    copied::CopiedIdentity,
+    copied_identity::CopiedIdentity,
     fleet::FleetImage,
     process::Running,
     sandbox::{Sandbox, Trouble},
@@ -18,7 +18,7 @@ const LATER_S: i64 = 17 * 3600;
 #[test]
 fn a_certificate_is_renewed_before_it_runs_out_and_the_enrollment_stays() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set_with(folder.path(), &[("certificate_days", "1")])?;
+    let scene = Scene::create_with(folder.path(), &[("certificate_days", "1")])?;
     scene.configure(None, &policy("mine\n"))?;
     scene.claim(CLAIMS, &[])?;
     let device = device(&scene, &folder.path().join("device"))?;

@@ -15,7 +15,7 @@ const CLAIMS: &str = "serial_number,manufacturer,model\n\
 #[test]
 fn devices_follow_to_a_new_tls_authority_and_the_old_one_ends() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut scene = Scene::set(folder.path())?;
+    let mut scene = Scene::create(folder.path())?;
     scene.configure(None, &policy("mine\n"))?;
     scene.claim(CLAIMS, &[])?;
     let another = |scene: &Scene, serial: &str| {

@@ -8,7 +8,7 @@ use unbox_tests::{scene::Scene, server::TestServer};
 #[test]
 fn a_device_whose_certificate_is_refused_enrolls_again_by_itself() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut scene = Scene::set(folder.path())?;
+    let mut scene = Scene::create(folder.path())?;
     scene.configure(None, &policy("mine\n"))?;
     scene.claim(CLAIMS, &[])?;
     let device = device(&scene, &folder.path().join("device"))?;

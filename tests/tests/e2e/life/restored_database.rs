@@ -15,7 +15,7 @@ const LATER: &str = "serial_number,manufacturer,model\nAC-0008,Acme,Gateway 3\n"
 fn devices_come_back_to_managed_by_themselves() -> Result<()> {
     let folder = tempfile::tempdir()?;
     // Nobody approves anything: for the server's own part, every window is over.
-    let mut scene = Scene::set_with(folder.path(), &[("check_in_s", "1"), ("retry_waiting_s", "1")])?;
+    let mut scene = Scene::create_with(folder.path(), &[("check_in_s", "1"), ("retry_waiting_s", "1")])?;
     scene.configure(None, &policy("first\n"))?;
     scene.claim(CLAIMS, &["--proof", "identifiers"])?;
     scene.claim(LATER, &[])?;

@@ -12,7 +12,7 @@ const CLAIMS: &str = "serial_number,manufacturer,model\nAC-0007,Acme,Gateway 3\n
 #[test]
 fn devices_follow_to_a_new_device_authority_and_one_that_was_off_enrolls_again() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut scene = Scene::set(folder.path())?;
+    let mut scene = Scene::create(folder.path())?;
     scene.configure(None, &policy("mine\n"))?;
     scene.claim(CLAIMS, &[])?;
     let follows = device(&scene, &folder.path().join("follows"))?;

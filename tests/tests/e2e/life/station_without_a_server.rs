@@ -23,7 +23,7 @@ const CLAIMS: &str = "serial_number,manufacturer,model\nAC-0001,Acme,Gateway 3\n
 
 /// A server with three claims, which is away, and the units.
 fn away(folder: &Path) -> Result<(Scene, Station)> {
-    let mut scene = Scene::set(folder)?;
+    let mut scene = Scene::create(folder)?;
     scene.claim(CLAIMS, &[])?;
     let station = Station::set_up(&scene, folder)?;
     for serial in ["AC-0001", "AC-0002", "AC-0003"] {

@@ -7,7 +7,7 @@ use unbox_tests::scene::Scene;
 #[test]
 fn nothing_happens_twice_on_a_managed_device() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let scene = Scene::set(folder.path())?;
+    let scene = Scene::create(folder.path())?;
     scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &policy("once\n"))?;
     scene.claim(CLAIMS, &[])?;
     let device = device(&scene, &folder.path().join("device"))?;

@@ -14,7 +14,7 @@ fn artifact_larger_than_declared_is_rejected() -> Result<()> {
         if request.path.starts_with(ARTIFACT_PATH) {
             Reply::Endless(vec![7; 64 * 1024])
         } else {
-            world.honest(request)
+            world.honest_reply(request)
         }
     })
 }

@@ -14,7 +14,7 @@ fn artifact_with_another_digest_is_rejected() -> Result<()> {
         if request.path.starts_with(ARTIFACT_PATH) {
             Reply::artifact(Some(&vec![8; 64 * 1024]), request)
         } else {
-            world.honest(request)
+            world.honest_reply(request)
         }
     })
 }

@@ -12,7 +12,7 @@ fn archive_that_escapes_is_rejected() -> Result<()> {
     world.payload.dpc = Some(serde_json::from_value::<Dpc>(serde_json::json!({
         "name": "evil-dpc", "version": "1", "kind": "tar", "artifact": artifact,
     }))?);
-    is_refused("archive_refused", world, unbox_tests::world::World::honest)
+    is_refused("archive_refused", world, unbox_tests::world::World::honest_reply)
 }
 
 /// The `tar` crate refuses to write such a name through its safe door, so the header is made by hand.

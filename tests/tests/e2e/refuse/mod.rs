@@ -73,7 +73,7 @@ fn device_of(world: &World, served: &Served, folder: &Path) -> Result<Sandbox> {
 fn with_grant(change: impl Fn(&World, &mut Grant) -> Result<()>) -> impl Fn(&World, &Request) -> Reply {
     move |world, request| {
         if request.path != PROVE_PATH {
-            return world.honest(request);
+            return world.honest_reply(request);
         }
         let grant = world.grant().and_then(|mut grant| change(world, &mut grant).map(|()| grant));
         grant.map_or_else(|error| Reply::text(500, format!("{error:#}")), |grant| Reply::json(&grant))

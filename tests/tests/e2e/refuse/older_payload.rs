@@ -17,7 +17,7 @@ fn older_payload_is_rejected() -> Result<()> {
     let world = Arc::new(world);
     let served = world.serve(move |world, request| {
         if request.path != CHECK_IN_PATH {
-            return world.honest(request);
+            return world.honest_reply(request);
         }
         let older = Payload { version: installed - 1, ..world.payload.clone() };
         world

@@ -27,7 +27,7 @@ impl Bench {
         let (maker, mut tpm) = manufactured(folder.path(), certified, &folder.path().join("s"))?;
         let roots = if believed { format!("{:?}", maker.roots()?.to_string_lossy()) } else { String::new() };
         let settings = [("roots", roots.as_str())];
-        let scene = Scene::set_with(folder.path(), if believed { &settings } else { &[] })?;
+        let scene = Scene::create_with(folder.path(), if believed { &settings } else { &[] })?;
         scene.configure(Some(&scene.demo_dpc("1.0.0", 0)?), &super::policy())?;
         scene.claim(claims, &["--proof", proof])?;
         let device = device(&scene, &folder.path().join("d"))?;

@@ -121,7 +121,7 @@ fn lies_about_a_tpm_are_refused_and_the_truth_is_not() -> Result<()> {
     let path = folder.path().join("s");
     let (maker, mut own) = manufactured(folder.path(), Certified::Rsa, &path)?;
     let roots = format!("{:?}", maker.roots()?.to_string_lossy());
-    let scene = Scene::set_with(folder.path(), &[("roots", &roots)])?;
+    let scene = Scene::create_with(folder.path(), &[("roots", &roots)])?;
     scene.configure(None, &policy())?;
     scene.claim(CLAIMS, &["--proof", "tpm"])?;
     let liar = Liar::new(&scene)?;

@@ -56,7 +56,7 @@ impl DeviceIdentifier {
         }
         match reason {
             None => Ok(identifiers),
-            Some(reason) => Err(Status::invalid(violations).because(reason)),
+            Some(reason) => Err(Status::invalid(violations).with_reason(reason)),
         }
     }
 

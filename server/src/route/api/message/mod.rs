@@ -36,7 +36,7 @@ pub fn schemas() -> Schemas {
     macro_rules! all {
         ($($message:ty),+ $(,)?) => {{
             let mut schemas = Schemas::new();
-            $(<$message as Form>::referenced(&mut schemas);)+
+            $(<$message as Form>::add_schemas(&mut schemas);)+
             schemas
         }};
     }

@@ -190,8 +190,8 @@ macro_rules! any {
                 ObjectBuilder::new().property("@type", <String as Form>::schema()).required("@type").into()
             }
 
-            fn referenced(schemas: &mut Schemas) {
-                <$message as Form>::referenced(schemas);
+            fn add_schemas(schemas: &mut Schemas) {
+                <$message as Form>::add_schemas(schemas);
             }
         }
     };

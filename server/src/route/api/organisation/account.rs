@@ -1,6 +1,6 @@
 //! `/v1/organisations/{organisation}/users` and `/serviceAccounts`: the users of the API for an organisation.
 
-use super::{mask, named_field, page_request, some, stays, view};
+use super::{check_unchanged, non_empty, page_request, rename_field, take_mask, view};
 use crate::{
     domain::account::{Account, AccountKind, Role},
     route::api::{
@@ -28,7 +28,7 @@ pub(in crate::route::api) async fn list_users(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn create_user(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: User = call.message()?;
-    let holder = NewHolder::User { email: asked.email, name: some(asked.display_name) };
+    let holder = NewHolder::User { email: asked.email, name: non_empty(asked.display_name) };
     let created = create(&call, holder, asked.role, asked.state).await?;
     call.answer(&Written(&view::user(&created)))
 }
@@ -36,17 +36,17 @@ pub(in crate::route::api) async fn create_user(mut call: Call) -> Answer {
 /// `organisations.users.get`
 pub(in crate::route::api) async fn user(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let found = named(&call, AccountKind::User).await?;
+    let found = find_named_account(&call, AccountKind::User).await?;
     call.answer(&Written(&view::user(&found)))
 }
 
 /// `organisations.users.patch`
 pub(in crate::route::api) async fn patch_user(mut call: Call) -> Answer {
-    let mask = mask::<User>(&mut call)?;
+    let mask = take_mask::<User>(&mut call)?;
     let asked: User = call.patch(&mask)?;
-    let was = named(&call, AccountKind::User).await?;
+    let was = find_named_account(&call, AccountKind::User).await?;
     if mask.contains("email") {
-        stays("email", asked.email.trim().eq_ignore_ascii_case(was.email.as_str()))?;
+        check_unchanged("email", asked.email.trim().eq_ignore_ascii_case(was.email.as_str()))?;
     }
     let name = mask.contains("displayName").then_some(asked.display_name);
     let changed = update(&call, &was, &mask, name, asked.role, asked.state).await?;
@@ -77,17 +77,17 @@ pub(in crate::route::api) async fn create_service_account(mut call: Call) -> Ans
 /// `organisations.serviceAccounts.get`
 pub(in crate::route::api) async fn service_account(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let found = named(&call, AccountKind::ServiceAccount).await?;
+    let found = find_named_account(&call, AccountKind::ServiceAccount).await?;
     call.answer(&Written(&view::service_account(&found)))
 }
 
 /// `organisations.serviceAccounts.patch`
 pub(in crate::route::api) async fn patch_service_account(mut call: Call) -> Answer {
-    let mask = mask::<ServiceAccount>(&mut call)?;
+    let mask = take_mask::<ServiceAccount>(&mut call)?;
     let asked: ServiceAccount = call.patch(&mask)?;
-    let was = named(&call, AccountKind::ServiceAccount).await?;
+    let was = find_named_account(&call, AccountKind::ServiceAccount).await?;
     if mask.contains("displayName") {
-        stays("displayName", asked.display_name == was.name.as_str())?;
+        check_unchanged("displayName", asked.display_name == was.name.as_str())?;
     }
     let changed = update(&call, &was, &mask, None, asked.role, asked.state).await?;
     call.answer(&Written(&view::service_account(&changed)))
@@ -119,7 +119,7 @@ async fn create(
         return Err(Status::invalid_field("state", advice));
     }
     let new = NewAccount { company: Some(call.company()?), holder, role: domain_role(role)? };
-    call.services().create_account(&call.actor, new).await.map_err(named_field)
+    call.services().create_account(&call.actor, new).await.map_err(rename_field)
 }
 
 async fn update(
@@ -140,28 +140,28 @@ async fn update(
         }
     };
     let change = AccountChange { name, role, disabled };
-    call.services().update_account(&call.actor, was.id, change).await.map_err(named_field)
+    call.services().update_account(&call.actor, was.id, change).await.map_err(rename_field)
 }
 
 async fn delete(mut call: Call, kind: AccountKind) -> Answer {
     call.no_more_parameters()?;
-    let found = named(&call, kind).await?;
+    let found = find_named_account(&call, kind).await?;
     call.services().delete_account(&call.actor, found.id).await?;
     call.answer(&Written(&Empty {}))
 }
 
 /// Finds the account that the path names.
-pub(super) async fn named(call: &Call, kind: AccountKind) -> Result<Account, Status> {
+pub(super) async fn find_named_account(call: &Call, kind: AccountKind) -> Result<Account, Status> {
     let what = match kind {
         AccountKind::User => "user",
         AccountKind::ServiceAccount => "service account",
     };
     let id: AccountId = call.id(1, what)?;
-    of_organisation(call, id, kind).await?.ok_or_else(|| no_such(what))
+    find_account(call, id, kind).await?.ok_or_else(|| no_such(what))
 }
 
 /// Finds an account of the path's organisation and of this kind.
-pub(super) async fn of_organisation(
+pub(super) async fn find_account(
     call: &Call,
     id: AccountId,
     kind: AccountKind,

@@ -7,7 +7,7 @@ use crate::{
     route::api::{
         call::{Answer, Call},
         message::audit::{AuditEntry, ListAuditEntriesResponse},
-        outgoing::{Gone, Outgoing, outgoing},
+        body_writer::{BodyWriter, Gone, body_writer},
         wire::{form::Written, query::Alt, status::Status, timestamp},
     },
     service::{AuditFilter, MAX_ROWS, Page, PageRequest, ServiceError, Services},
@@ -37,7 +37,7 @@ const COLUMNS: [&str; 9] = [
 /// `organisations.auditEntries.list`
 pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let organisation = call.company()?;
-    let filter = filter(&mut call)?;
+    let filter = take_filter(&mut call)?;
     let list = ("audit", format!("{filter:?}"));
     let request = page_request(&mut call, &list).await?;
     let page = call.services().list_audit(&call.actor, filter, request).await?;
@@ -48,7 +48,7 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
 
 /// `organisations.auditEntries.export`: all of it, as lines of JSON or of CSV.
 pub(in crate::route::api) async fn export(mut call: Call, _body: Body) -> Result<Response, Status> {
-    let filter = filter(&mut call)?;
+    let filter = take_filter(&mut call)?;
     call.no_more_parameters()?;
     let organisation = call.company()?;
     let alt = call.form_of_file()?.unwrap_or(Alt::Json);
@@ -60,7 +60,7 @@ pub(in crate::route::api) async fn export(mut call: Call, _body: Body) -> Result
         Export { services: call.services().clone(), by: call.actor.clone(), filter, organisation, alt };
     // The first page is read before the answer begins: a failure is then an answer of its own.
     let first = export.page(None).await?;
-    let (outgoing, answer) = outgoing(call.app.request_timeout);
+    let (outgoing, answer) = body_writer(call.app.request_timeout);
     let place = call.place.take();
     tokio::spawn(async move {
         let _place = place;
@@ -83,13 +83,13 @@ struct Export {
 
 impl Export {
     /// Sends page after page. A missing end shows that the answer was cut off.
-    async fn send(self, first: Page<Entry>, outgoing: Outgoing) -> Result<(), Gone> {
+    async fn send(self, first: Page<Entry>, outgoing: BodyWriter) -> Result<(), Gone> {
         let (mut page, mut is_first) = (first, true);
         loop {
-            let lines = self.lines(page.items, is_first).map_err(|error| cut_off(&error))?;
+            let lines = self.lines(page.items, is_first).map_err(|error| cut_off_export(&error))?;
             outgoing.send(lines, ready(())).await?;
             let Some(after) = page.next else { break };
-            page = self.page(Some(after)).await.map_err(|error| cut_off(&error))?;
+            page = self.page(Some(after)).await.map_err(|error| cut_off_export(&error))?;
             is_first = false;
         }
         outgoing.end().await;
@@ -127,7 +127,7 @@ impl Export {
     }
 }
 
-fn cut_off(error: &(impl Error + 'static)) -> Gone {
+fn cut_off_export(error: &(impl Error + 'static)) -> Gone {
     tracing::error!(error = chain(error), "an export was cut off");
     Gone
 }
@@ -150,24 +150,24 @@ fn cells(of: AuditEntry) -> [String; COLUMNS.len()] {
 }
 
 /// Returns the requested filter; it selects entries of the path's organisation only.
-fn filter(call: &mut Call) -> Result<AuditFilter, Status> {
+fn take_filter(call: &mut Call) -> Result<AuditFilter, Status> {
     Ok(AuditFilter {
         customer: None,
         organisation: Some(call.company()?),
-        subjects: parameter(call, "subject", str::parse)?.into_iter().collect(),
-        action: parameter(call, "action", str::parse)?,
-        since: time(call, "startTime")?,
-        until: time(call, "endTime")?,
+        subjects: take_parameter(call, "subject", str::parse)?.into_iter().collect(),
+        action: take_parameter(call, "action", str::parse)?,
+        since: take_time(call, "startTime")?,
+        until: take_time(call, "endTime")?,
         actor: call.own.text("actor")?,
     })
 }
 
-fn time(call: &mut Call, name: &'static str) -> Result<Option<Timestamp>, Status> {
+fn take_time(call: &mut Call, name: &'static str) -> Result<Option<Timestamp>, Status> {
     let rule = "Expected a date and time since 1970, such as \"2026-11-21T00:00:00Z\".";
-    parameter(call, name, |text| timestamp::parse(text).ok_or(rule))
+    take_parameter(call, name, |text| timestamp::parse(text).ok_or(rule))
 }
 
-fn parameter<T, E: Display>(
+fn take_parameter<T, E: Display>(
     call: &mut Call,
     name: &'static str,
     parse: impl Fn(&str) -> Result<T, E>,

@@ -2,8 +2,8 @@
 //! are answered once, by the method that makes them.
 
 use super::{
-    account::{named, of_organisation},
-    named_field, page_request, some, view,
+    account::{find_account, find_named_account},
+    non_empty, page_request, rename_field, view,
 };
 use crate::{
     domain::{
@@ -38,7 +38,7 @@ use url::{Host, Url};
 /// `organisations.serviceAccounts.keys.list`. An account has few keys: there are no pages.
 pub(in crate::route::api) async fn list_keys(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let account = named(&call, AccountKind::ServiceAccount).await?;
+    let account = find_named_account(&call, AccountKind::ServiceAccount).await?;
     let (mut keys, mut after) = (Vec::new(), None);
     loop {
         let request = PageRequest { size: Some(MAX_ROWS), after };
@@ -57,15 +57,15 @@ pub(in crate::route::api) async fn list_keys(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn create_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: KeyMessage = call.message()?;
-    let account = named(&call, AccountKind::ServiceAccount).await?;
+    let account = find_named_account(&call, AccountKind::ServiceAccount).await?;
     let services = call.services();
     let now = services.current_time();
-    let Some(public_key) = some(asked.public_key) else {
-        let base_url = base(&call, &asked.base_url)?;
+    let Some(public_key) = non_empty(asked.public_key) else {
+        let base_url = find_base_url(&call, &asked.base_url)?;
         let made = services
             .create_service_account_key(&call.actor, account.id, &base_url, asked.expire_time)
             .await
-            .map_err(named_field)?;
+            .map_err(rename_field)?;
         let key = view::key(&account, &made.0, now);
         return call.answer(&Written(&with_file(key, &made.1)?));
     };
@@ -76,7 +76,7 @@ pub(in crate::route::api) async fn create_key(mut call: Call) -> Answer {
     let taken = services
         .add_service_account_key(&call.actor, account.id, &public_key, asked.expire_time)
         .await
-        .map_err(named_field)?;
+        .map_err(rename_field)?;
     call.answer(&Written(&view::key(&account, &taken, now)))
 }
 
@@ -84,15 +84,15 @@ pub(in crate::route::api) async fn create_key(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn rotate_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: RotateServiceAccountKeyRequest = call.message()?;
-    let account = named(&call, AccountKind::ServiceAccount).await?;
-    let old = key_of(&call, account.id, &asked.key_id).await?;
+    let account = find_named_account(&call, AccountKind::ServiceAccount).await?;
+    let old = find_key(&call, account.id, &asked.key_id).await?;
     let old = old.ok_or_else(|| Status::invalid_field("keyId", "This service account has no such key."))?;
-    let base_url = base(&call, &asked.base_url)?;
+    let base_url = find_base_url(&call, &asked.base_url)?;
     let services = call.services();
     let made = services
         .rotate_service_account_key(&call.actor, &old.id, &base_url, asked.overlap.unwrap_or_default())
         .await
-        .map_err(named_field)?;
+        .map_err(rename_field)?;
     let key = view::key(&account, &made.0, services.current_time());
     call.answer(&Written(&with_file(key, &made.1)?))
 }
@@ -100,9 +100,9 @@ pub(in crate::route::api) async fn rotate_key(mut call: Call) -> Answer {
 /// `organisations.serviceAccounts.keys.delete`: revokes it. It stays in the list, as revoked.
 pub(in crate::route::api) async fn delete_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let account = named(&call, AccountKind::ServiceAccount).await?;
+    let account = find_named_account(&call, AccountKind::ServiceAccount).await?;
     let id: String = call.id(2, "key")?;
-    let key = key_of(&call, account.id, &id).await?.ok_or_else(|| no_such("key"))?;
+    let key = find_key(&call, account.id, &id).await?.ok_or_else(|| no_such("key"))?;
     call.services().revoke_service_account_key(&call.actor, &key.id).await?;
     call.answer(&Written(&Empty {}))
 }
@@ -114,7 +114,7 @@ pub(in crate::route::api) async fn list_api_keys(mut call: Call) -> Answer {
     let list = ("API keys", organisation, account.clone());
     let request = page_request(&mut call, &list).await?;
     let of = match account {
-        Some(account) => KeysOf::Account(account_named(&call, &account).await?),
+        Some(account) => KeysOf::Account(find_account_id(&call, &account).await?),
         None => KeysOf::Company(organisation),
     };
     let page = call.services().list_api_keys(&call.actor, of, request).await?;
@@ -128,16 +128,16 @@ pub(in crate::route::api) async fn list_api_keys(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn create_api_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: ApiKeyMessage = call.message()?;
-    let account = account_named(&call, &asked.account).await?;
+    let account = find_account_id(&call, &asked.account).await?;
     let new = NewApiKey { account, name: asked.display_name, expires_at: asked.expire_time };
-    let (key, secret) = call.services().create_api_key(&call.actor, new).await.map_err(named_field)?;
+    let (key, secret) = call.services().create_api_key(&call.actor, new).await.map_err(rename_field)?;
     answer_with_secret(&call, &key, secret)
 }
 
 /// `organisations.apiKeys.get`
 pub(in crate::route::api) async fn api_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let key = api_key_named(&call, call.id(1, "API key")?).await?.ok_or_else(|| no_such("API key"))?;
+    let key = find_api_key(&call, call.id(1, "API key")?).await?.ok_or_else(|| no_such("API key"))?;
     let now = call.services().current_time();
     call.answer(&Written(&view::api_key(call.company()?, &key, now)))
 }
@@ -147,21 +147,21 @@ pub(in crate::route::api) async fn rotate_api_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: RotateApiKeyRequest = call.message()?;
     let old = match asked.api_key_id {
-        Some(id) => api_key_named(&call, id).await?,
+        Some(id) => find_api_key(&call, id).await?,
         None => None,
     };
     let old =
         old.ok_or_else(|| Status::invalid_field("apiKeyId", "This organisation has no such API key."))?;
     let overlap = asked.overlap.unwrap_or_default();
     let (key, secret) =
-        call.services().rotate_api_key(&call.actor, old.id, overlap).await.map_err(named_field)?;
+        call.services().rotate_api_key(&call.actor, old.id, overlap).await.map_err(rename_field)?;
     answer_with_secret(&call, &key, secret)
 }
 
 /// `organisations.apiKeys.delete`: revokes it. It stays in the list, as revoked.
 pub(in crate::route::api) async fn delete_api_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let key = api_key_named(&call, call.id(1, "API key")?).await?.ok_or_else(|| no_such("API key"))?;
+    let key = find_api_key(&call, call.id(1, "API key")?).await?.ok_or_else(|| no_such("API key"))?;
     call.services().revoke_api_key(&call.actor, key.id).await?;
     call.answer(&Written(&Empty {}))
 }
@@ -178,7 +178,7 @@ fn with_file(key: KeyMessage, file: &ServiceAccountKeyFile) -> Result<KeyMessage
 }
 
 /// Finds a key of this service account.
-async fn key_of(call: &Call, account: AccountId, id: &str) -> Result<Option<ServiceAccountKey>, Status> {
+async fn find_key(call: &Call, account: AccountId, id: &str) -> Result<Option<ServiceAccountKey>, Status> {
     let Ok(id) = id.parse::<KeyId>() else { return Ok(None) };
     match call.services().service_account_key(&call.actor, &id).await {
         Ok(found) => Ok(Some(found).filter(|key| key.account == account)),
@@ -188,7 +188,7 @@ async fn key_of(call: &Call, account: AccountId, id: &str) -> Result<Option<Serv
 }
 
 /// Finds an API key of the path's organisation.
-async fn api_key_named(call: &Call, id: ApiKeyId) -> Result<Option<ApiKey>, Status> {
+async fn find_api_key(call: &Call, id: ApiKeyId) -> Result<Option<ApiKey>, Status> {
     let organisation = call.company()?;
     match call.services().api_key(&call.actor, id).await {
         Ok(found) => Ok(Some(found).filter(|key| key.company == Some(organisation))),
@@ -198,7 +198,7 @@ async fn api_key_named(call: &Call, id: ApiKeyId) -> Result<Option<ApiKey>, Stat
 }
 
 /// Finds the account of the path's organisation that a message names.
-async fn account_named(call: &Call, name: &str) -> Result<AccountId, Status> {
+async fn find_account_id(call: &Call, name: &str) -> Result<AccountId, Status> {
     let user = name.parse().map(|name: UserName| (name.organisation, name.user, AccountKind::User));
     let program = name.parse().map(|name: ServiceAccountName| {
         (name.organisation, name.service_account, AccountKind::ServiceAccount)
@@ -207,7 +207,7 @@ async fn account_named(call: &Call, name: &str) -> Result<AccountId, Status> {
         || Status::invalid_field("account", "Expected a user or service account of this organisation.");
     match user.or(program) {
         Ok((organisation, id, kind)) if organisation == call.company()? => {
-            let found = of_organisation(call, id, kind).await?;
+            let found = find_account(call, id, kind).await?;
             found.map(|account| account.id).ok_or_else(refused)
         }
         _ => Err(refused()),
@@ -216,14 +216,14 @@ async fn account_named(call: &Call, name: &str) -> Result<AccountId, Status> {
 
 /// Returns the address of this server for its clients: as given, as this request used it, or as in the
 /// settings.
-fn base(call: &Call, given: &str) -> Result<Url, Status> {
+fn find_base_url(call: &Call, given: &str) -> Result<Url, Status> {
     if !given.is_empty() {
         return base_url(given).map_err(|rule| Status::invalid_field("baseUrl", rule));
     }
     let reached = call.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let plain = call.peer.is_some_and(|peer| peer.plain);
     let url = || call.services().settings().url.clone();
-    reached.and_then(|host| reached_at(host, plain)).or_else(url).ok_or_else(|| {
+    reached.and_then(|host| url_of_host(host, plain)).or_else(url).ok_or_else(|| {
         Status::invalid_field(
             "baseUrl",
             "Expected where clients reach this server: the request does not tell.",
@@ -233,7 +233,7 @@ fn base(call: &Call, given: &str) -> Result<Url, Status> {
 
 /// Builds the URL of a server that was reached as `host`, with or without a port. Without TLS, the client
 /// is on this very machine, or a proxy in front of it speaks TLS.
-fn reached_at(host: &str, plain: bool) -> Option<Url> {
+fn url_of_host(host: &str, plain: bool) -> Option<Url> {
     let bracketed = host.parse::<std::net::Ipv6Addr>().map(|address| format!("[{address}]"));
     let host = bracketed.unwrap_or_else(|_| host.to_owned());
     let url: Url = format!("https://{host}").parse().ok()?;
@@ -267,7 +267,7 @@ mod tests {
             ("a b", false, None),
             ("", true, None),
         ] {
-            assert_eq!(reached_at(host, plain).as_ref().map(Url::as_str), url, "{host}");
+            assert_eq!(url_of_host(host, plain).as_ref().map(Url::as_str), url, "{host}");
         }
     }
 }

@@ -37,17 +37,17 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: Message = call.message()?;
-    let of = decider(&call).await?;
+    let of = find_decider(&call).await?;
     let Some(other) = asked.organisation.map(|name| name.organisation) else {
         return Err(Status::invalid_field("organisation", "A value is required."));
     };
-    let (company, customer) = ends(&of, other);
+    let (company, customer) = order_ends(&of, other);
     let linked = call.services().set_works_for(&call.actor, company, customer, true).await;
     linked.map_err(|error| match error {
-        ServiceError::NotFound { .. } => Status::invalid_field("organisation", expected(&of)),
+        ServiceError::NotFound { .. } => Status::invalid_field("organisation", missing_link_rule(&of)),
         other => other.into(),
     })?;
-    let link = linked_with(&call, &of, other).await?.ok_or_else(|| no_such("link"))?;
+    let link = find_link(&call, &of, other).await?.ok_or_else(|| no_such("link"))?;
     call.answer(&Written(&view::link(&of, &link)))
 }
 
@@ -55,15 +55,15 @@ pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let other: CompanyId = call.id(1, "link")?;
-    let of = decider(&call).await?;
-    linked_with(&call, &of, other).await?.ok_or_else(|| no_such("link"))?;
-    let (company, customer) = ends(&of, other);
+    let of = find_decider(&call).await?;
+    find_link(&call, &of, other).await?.ok_or_else(|| no_such("link"))?;
+    let (company, customer) = order_ends(&of, other);
     call.services().set_works_for(&call.actor, company, customer, false).await?;
     call.answer(&Written(&Empty {}))
 }
 
 /// Returns the organisation of the path, if the caller may decide about its links.
-async fn decider(call: &Call) -> Result<Company, Status> {
+async fn find_decider(call: &Call) -> Result<Company, Status> {
     let of = call.services().company(&call.actor, call.company()?).await?;
     if of.kind == CompanyKind::Customer || call.actor.scope() == Scope::Operator {
         return Ok(of);
@@ -73,11 +73,11 @@ async fn decider(call: &Call) -> Result<Company, Status> {
 }
 
 /// Returns the company that works, and the customer that it works for.
-fn ends(of: &Company, other: CompanyId) -> (CompanyId, CompanyId) {
+fn order_ends(of: &Company, other: CompanyId) -> (CompanyId, CompanyId) {
     if of.kind == CompanyKind::Customer { (other, of.id) } else { (of.id, other) }
 }
 
-fn expected(of: &Company) -> &'static str {
+fn missing_link_rule(of: &Company) -> &'static str {
     if of.kind == CompanyKind::Customer {
         "There is no such reseller, vendor or EMM."
     } else {
@@ -86,7 +86,7 @@ fn expected(of: &Company) -> &'static str {
 }
 
 /// Finds the link with another company: the list is ordered by its id, so the link follows the id before.
-async fn linked_with(call: &Call, of: &Company, other: CompanyId) -> Result<Option<Link>, Status> {
+async fn find_link(call: &Call, of: &Company, other: CompanyId) -> Result<Option<Link>, Status> {
     let before = (other.get() - 1).to_string();
     let request = PageRequest { size: Some(1), after: Some(before) };
     let page = call.services().list_links(&call.actor, of, request).await?;

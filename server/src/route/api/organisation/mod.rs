@@ -32,7 +32,7 @@ const ROWS: (i64, i64) = (100, 1000);
 
 /// `organisations.list`
 pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
-    let kind = call.own.text("kind")?.map(|word| kind(&word)).transpose()?;
+    let kind = call.own.text("kind")?.map(|word| parse_kind(&word)).transpose()?;
     let list = ("organisations", call.principal.company(), kind.map(CompanyKind::name));
     let request = page_request(&mut call, &list).await?;
     let page = call.services().list_companies(&call.actor, CompanyFilter::of_kind(kind), request).await?;
@@ -41,7 +41,7 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     call.answer(&Written(&ListOrganisationsResponse { organisations, next_page_token }))
 }
 
-fn kind(word: &str) -> Result<CompanyKind, Status> {
+fn parse_kind(word: &str) -> Result<CompanyKind, Status> {
     let named = OrganisationKind::ALL.iter().copied().find(|kind| kind.name() == word);
     named.and_then(view::company_kind).ok_or_else(|| {
         Status::invalid_field("kind", "Expected a kind of organisation, such as ORGANISATION_KIND_CUSTOMER.")
@@ -67,11 +67,11 @@ pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
         kind,
         name: asked.display_name,
         parent: asked.parent.map(|parent| parent.organisation),
-        language: some(asked.language_code),
-        workspace: some(asked.google_workspace_customer_id),
+        language: non_empty(asked.language_code),
+        workspace: non_empty(asked.google_workspace_customer_id),
         device_protection: asked.device_protection,
     };
-    let created = call.services().create_company(&call.actor, new).await.map_err(named_field)?;
+    let created = call.services().create_company(&call.actor, new).await.map_err(rename_field)?;
     answer_named(&call, &created, true).await
 }
 
@@ -84,12 +84,12 @@ pub(in crate::route::api) async fn get(mut call: Call) -> Answer {
 
 /// `organisations.patch`
 pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
-    let mask = mask::<Message>(&mut call)?;
+    let mask = take_mask::<Message>(&mut call)?;
     let asked: Message = call.patch(&mask)?;
     let id = call.company()?;
     if mask.contains("kind") {
         let was = call.services().company(&call.actor, id).await?;
-        stays("kind", view::company_kind(asked.kind) == Some(was.kind))?;
+        check_unchanged("kind", view::company_kind(asked.kind) == Some(was.kind))?;
     }
     let terms = match (mask.contains("termsStatus"), asked.terms_status) {
         (false, _) => None,
@@ -102,16 +102,16 @@ pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
     };
     let change = CompanyChange {
         name: mask.contains("displayName").then_some(asked.display_name),
-        language: mask.contains("languageCode").then(|| some(asked.language_code)),
+        language: mask.contains("languageCode").then(|| non_empty(asked.language_code)),
         terms,
         workspace: mask
             .contains("googleWorkspaceCustomerId")
-            .then(|| some(asked.google_workspace_customer_id)),
+            .then(|| non_empty(asked.google_workspace_customer_id)),
         device_protection: mask.contains("deviceProtection").then_some(asked.device_protection),
         factory_keys: mask.contains("factoryKeysAllowed").then_some(asked.factory_keys_allowed),
         parent: mask.contains("parent").then(|| asked.parent.map(|parent| parent.organisation)),
     };
-    let changed = call.services().update_company(&call.actor, id, change).await.map_err(named_field)?;
+    let changed = call.services().update_company(&call.actor, id, change).await.map_err(rename_field)?;
     answer_named(&call, &changed, mask.contains("displayName")).await
 }
 
@@ -130,7 +130,7 @@ pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
 }
 
 /// Renames a field in an error: services have their own names, messages have others.
-fn named_field(error: ServiceError) -> Status {
+fn rename_field(error: ServiceError) -> Status {
     match error {
         ServiceError::Invalid { field, rule } => {
             let field = match field {
@@ -154,21 +154,21 @@ fn named_field(error: ServiceError) -> Status {
 }
 
 /// Takes the mask of a patch, its only parameter.
-fn mask<T: super::wire::message::Message>(call: &mut Call) -> Result<FieldMask, Status> {
+fn take_mask<T: super::wire::message::Message>(call: &mut Call) -> Result<FieldMask, Status> {
     let mask = call.own.text("updateMask")?.unwrap_or_default();
     call.no_more_parameters()?;
     FieldMask::parse::<T>(&mask).map_err(|violation| Status::invalid(vec![violation]))
 }
 
 /// Refuses to change a field that never changes; sending its present value is fine.
-fn stays(field: &'static str, is_the_same: bool) -> Result<(), Status> {
+fn check_unchanged(field: &'static str, is_the_same: bool) -> Result<(), Status> {
     if is_the_same {
         return Ok(());
     }
     Err(Status::invalid(vec![FieldViolation::new(field, "It never changes. Create another one.")]))
 }
 
-fn some(text: String) -> Option<String> {
+fn non_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 

@@ -20,8 +20,8 @@ use super::{
             status::Status,
         },
     },
-    asked::{Owners, Refused, claim_refused, release},
-    device_refused,
+    request::{Owners, Refused, claim_error, release},
+    device_error,
 };
 use crate::{
     domain::{
@@ -40,7 +40,7 @@ pub(in crate::route::api) async fn claim(mut call: Call) -> Answer {
     let partner = call.company()?;
     let asked = PartnerClaim::from(call.message::<ClaimDeviceRequest>()?);
     let new = Owners::default().claim(&call, asked).await?.map_err(|refused| refused.status)?;
-    let claim = call.services().register_device(&call.actor, new).await.map_err(claim_refused)?;
+    let claim = call.services().register_device(&call.actor, new).await.map_err(claim_error)?;
     let device_name = PartnerDeviceName { partner, device: claim.id }.to_string();
     call.answer(&Written(&ClaimDeviceResponse { device_id: Some(claim.id), device_name }))
 }
@@ -51,7 +51,7 @@ pub(in crate::route::api) async fn claim_async(mut call: Call, body: Body) -> An
     let (mut owners, runtime) = (Owners::default(), Handle::current());
     let work = move |call: &Call, mut claim: PartnerClaim| {
         let token = std::mem::take(&mut claim.pre_provisioning_token);
-        let echo = written(&claim)?;
+        let echo = to_json(&claim)?;
         claim.pre_provisioning_token = token;
         let work = match runtime.block_on(owners.claim(call, claim))? {
             Ok(new) => Work::Claim {
@@ -75,15 +75,15 @@ pub(in crate::route::api) async fn unclaim(mut call: Call) -> Answer {
     let asked = PartnerUnclaim::from(call.message::<UnclaimDeviceRequest>()?);
     match release(&call, &asked).map_err(|refused| refused.status)? {
         Work::Unclaim { target, until } => {
-            let id = call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_refused)?;
+            let id = call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)?;
             match until {
                 Some(until) => drop(
                     call.services()
                         .set_vacation(&call.actor, id, Some(until))
                         .await
-                        .map_err(device_refused)?,
+                        .map_err(device_error)?,
                 ),
-                None => call.services().unclaim(&call.actor, id).await.map_err(device_refused)?,
+                None => call.services().unclaim(&call.actor, id).await.map_err(device_error)?,
             }
         }
         _ => return Err(Status::internal()),
@@ -96,7 +96,7 @@ pub(in crate::route::api) async fn unclaim_async(mut call: Call, body: Body) -> 
     call.no_more_parameters()?;
     let work = |call: &Call, one: PartnerUnclaim| {
         let work = release(call, &one).unwrap_or_else(|refused| Work::Refused(refused.result()));
-        Ok(Item { echo: written(&one)?, work })
+        Ok(Item { echo: to_json(&one)?, work })
     };
     let (call, items) = collect::<UnclaimDevicesRequest, _>(call, body, work).await?;
     start(call, OperationKind::Unclaim, items).await
@@ -108,7 +108,7 @@ pub(in crate::route::api) async fn metadata(mut call: Call) -> Answer {
     let device: ClaimId = call.id(1, "device")?;
     let changes = call.message::<UpdateDeviceMetadataRequest>()?.device_metadata.entries;
     let claim =
-        call.services().update_metadata(&call.actor, device, changes).await.map_err(device_refused)?;
+        call.services().update_metadata(&call.actor, device, changes).await.map_err(device_error)?;
     call.answer(&Written(&DeviceMetadata { entries: claim.metadata.entries().clone() }))
 }
 
@@ -118,7 +118,7 @@ pub(in crate::route::api) async fn update_metadata_async(mut call: Call, body: B
     let work = |_: &Call, one: UpdateMetadataArguments| {
         let target = one.target().map_err(Refused::from);
         let target = target.and_then(|target| Ok(identifier::target(target, "")?));
-        let echo = written(&one)?;
+        let echo = to_json(&one)?;
         let work = match target {
             Ok(target) => Work::UpdateMetadata { target, changes: one.device_metadata.entries },
             Err(refused) => Work::Refused(refused.result()),
@@ -134,6 +134,6 @@ async fn start(call: Call, kind: OperationKind, items: ItemSpool) -> Answer {
     call.answer(&Written(&operation::message(&started)))
 }
 
-fn written<T: Form>(message: &T) -> Result<String, Status> {
+fn to_json<T: Form>(message: &T) -> Result<String, Status> {
     serde_json::to_string(&Written(message)).map_err(|_| Status::internal())
 }

@@ -28,7 +28,7 @@ pub(in crate::route::api) async fn create_customer(mut call: Call) -> Answer {
     let owners = emails("customer.ownerEmails", &asked.owner_emails)?;
     let admins = emails("customer.adminEmails", &asked.admin_emails)?;
     let created =
-        call.services().create_customer(&call.actor, new, owners, admins).await.map_err(named_field)?;
+        call.services().create_customer(&call.actor, new, owners, admins).await.map_err(rename_field)?;
     let alike = call.services().confusable_name_warning(&call.actor, &created).await?;
     let created = view::company(&created, SeenBy::Partner(call.company()?));
     call.answer(&Written(&company::Company { warnings: alike.into_iter().collect(), ..created }))
@@ -43,7 +43,7 @@ fn emails(field: &str, given: &[String]) -> Result<Vec<Email>, Status> {
     given.iter().enumerate().map(parse).collect()
 }
 
-fn named_field(error: ServiceError) -> Status {
+fn rename_field(error: ServiceError) -> Status {
     match error {
         ServiceError::Invalid { field: "name", rule } => Status::invalid_field("customer.companyName", rule),
         ServiceError::Invalid { field: "language", rule } => {
@@ -61,7 +61,7 @@ pub(in crate::route::api) async fn list_customers(mut call: Call) -> Answer {
         served_by: Some(partner),
         ..CompanyFilter::default()
     };
-    let page = companies(&mut call, "customers", filter).await?;
+    let page = find_companies(&mut call, "customers", filter).await?;
     let customers = page.items.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
     let answer = ListCustomersResponse { customers, next_page_token: page.next, total_size: page.total };
     call.answer(&Written(&answer))
@@ -72,7 +72,7 @@ pub(in crate::route::api) async fn list_vendors(mut call: Call) -> Answer {
     let partner = call.company()?;
     let filter =
         CompanyFilter { kind: Some(CompanyKind::Vendor), parent: Some(partner), ..CompanyFilter::default() };
-    let page = companies(&mut call, "vendors", filter).await?;
+    let page = find_companies(&mut call, "vendors", filter).await?;
     let vendors = page.items.iter().map(|one| view::company(one, SeenBy::Partner(partner))).collect();
     let answer = ListVendorsResponse { vendors, next_page_token: page.next, total_size: page.total };
     call.answer(&Written(&answer))
@@ -87,7 +87,7 @@ pub(in crate::route::api) async fn list_vendor_customers(mut call: Call) -> Answ
         served_by: Some(vendor),
         ..CompanyFilter::default()
     };
-    let page = companies_as(&mut call, "vendor customers", filter, &customers).await?;
+    let page = find_companies_as(&mut call, "vendor customers", filter, &customers).await?;
     let seen_by = SeenBy::Vendor(partner, vendor);
     let customers = page.items.iter().map(|one| view::company(one, seen_by)).collect();
     let answer =
@@ -101,13 +101,13 @@ struct Companies {
     total: i32,
 }
 
-async fn companies(call: &mut Call, list: &str, filter: CompanyFilter) -> Result<Companies, Status> {
+async fn find_companies(call: &mut Call, list: &str, filter: CompanyFilter) -> Result<Companies, Status> {
     let actor = call.actor.clone();
-    companies_as(call, list, filter, &actor).await
+    find_companies_as(call, list, filter, &actor).await
 }
 
 /// Answers with a page of companies. Without a page size, it holds as many as a page may.
-async fn companies_as(
+async fn find_companies_as(
     call: &mut Call,
     list: &str,
     filter: CompanyFilter,

@@ -11,8 +11,8 @@ use super::{
         view,
         wire::{form::Written, status::Status},
     },
-    asked::{Owners, check_section},
-    device_refused,
+    request::{Owners, check_section},
+    device_error,
 };
 use crate::service::ServiceError;
 use unbox_common::ids::ClaimId;
@@ -26,7 +26,7 @@ const MAX_OWNERS: usize = 1000;
 pub(in crate::route::api) async fn device(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id: ClaimId = call.id(1, "device")?;
-    let claim = call.services().claim_in_force(&call.actor, id).await.map_err(device_refused)?;
+    let claim = call.services().claim_in_force(&call.actor, id).await.map_err(device_error)?;
     let now = call.services().current_time();
     call.answer(&Written(&view::partner_device(&claim, call.company()?, now)))
 }
@@ -40,7 +40,7 @@ pub(in crate::route::api) async fn find_by_identifier(mut call: Call) -> Answer 
     let partner = call.company()?;
     let list = ("by identifier", partner, wanted.iter().map(ToString::to_string).collect::<Vec<_>>());
     let after = call.app.page_tokens.open(&list, &asked.page_token)?.unwrap_or_default();
-    let found = call.services().claims_by_identifiers(&call.actor, &wanted).await.map_err(device_refused)?;
+    let found = call.services().claims_by_identifiers(&call.actor, &wanted).await.map_err(device_error)?;
     let now = call.services().current_time();
     let rest: Vec<_> = found.iter().filter(|claim| claim.id.get() > after).collect();
     let devices: Vec<_> =
@@ -68,7 +68,7 @@ pub(in crate::route::api) async fn find_by_owner(mut call: Call) -> Answer {
     let mut customers = asked.customer_id.clone();
     let mut owners = Owners::default();
     for workspace in &asked.google_workspace_customer_id {
-        customers.extend(owners.of_workspace(&call, workspace).await?);
+        customers.extend(owners.find_by_workspace(&call, workspace).await?);
     }
     customers.sort();
     customers.dedup();
@@ -80,7 +80,7 @@ pub(in crate::route::api) async fn find_by_owner(mut call: Call) -> Answer {
     }
     let after = after.and_then(|id| ClaimId::new(id).ok());
     let found = call.services().claims_of_reseller(&call.actor, &customers, after, limit).await;
-    let found = found.map_err(device_refused)?;
+    let found = found.map_err(device_error)?;
     let now = call.services().current_time();
     let devices = found.claims.iter().map(|claim| view::partner_device(claim, partner, now)).collect();
     let next_page_token = match found.next {
@@ -96,8 +96,8 @@ pub(in crate::route::api) async fn sim_lock_state(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked = call.message::<GetDeviceSimLockStateRequest>()?;
     let wanted = asked.device_identifier.identifiers("deviceIdentifier")?;
-    if call.services().claims_by_identifiers(&call.actor, &wanted).await.map_err(device_refused)?.is_empty() {
-        return Err(device_refused(ServiceError::not_found("device", "with these identifiers")));
+    if call.services().claims_by_identifiers(&call.actor, &wanted).await.map_err(device_error)?.is_empty() {
+        return Err(device_error(ServiceError::not_found("device", "with these identifiers")));
     }
     call.answer(&Written(&GetDeviceSimLockStateResponse { sim_lock_state: SimLockState::Unlocked }))
 }

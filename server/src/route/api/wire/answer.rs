@@ -15,21 +15,21 @@ pub const CONTENT_TYPE: &str = "application/json; charset=UTF-8";
 /// [`Code::Internal`] if the value has no JSON form, which none of this API's messages lacks.
 pub fn respond(value: &impl Serialize, standard: &Standard) -> Result<Vec<u8>, Status> {
     let Some(selector) = &standard.fields else {
-        return written(value, standard.pretty);
+        return to_json(value, standard.pretty);
     };
     let mut value = serde_json::to_value(value).map_err(|_| Status::internal())?;
     selector.apply(&mut value);
-    written(&value, standard.pretty)
+    to_json(&value, standard.pretty)
 }
 
 /// Writes the body of a refusal; `fields` never cuts it.
 #[must_use]
 pub fn refuse(status: &Status, standard: &Standard) -> Vec<u8> {
     let document = status.document(standard.format);
-    written(&document, standard.pretty).unwrap_or_else(|_| Code::Internal.name().into())
+    to_json(&document, standard.pretty).unwrap_or_else(|_| Code::Internal.name().into())
 }
 
-fn written(value: &impl Serialize, pretty: bool) -> Result<Vec<u8>, Status> {
+fn to_json(value: &impl Serialize, pretty: bool) -> Result<Vec<u8>, Status> {
     let json = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
     let mut json = json.map_err(|_| Status::internal())?;
     if pretty {

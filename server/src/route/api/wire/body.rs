@@ -37,7 +37,7 @@ pub fn decode_patch<T: Message>(body: &[u8], limit: usize, mask: &FieldMask) -> 
 /// Makes the refusal of a request that is too large.
 pub(super) fn too_large(limit: usize) -> Status {
     let message = format!("Request payload size exceeds the limit: {limit} bytes.");
-    Status::new(Code::InvalidArgument, message).answered_as(413)
+    Status::new(Code::InvalidArgument, message).with_http(413)
 }
 
 fn read<T: Message>(body: &[u8], limit: usize) -> Result<T, Status> {
@@ -65,10 +65,10 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str, at: &str) -> Result<T, 
                     ("", _) => below,
                     _ => format!("{at}.{below}"),
                 };
-                refused(&path, error.inner())
+                decode_error(&path, error.inner())
             }
             // The value itself is good, so the mistake is in the text behind it.
-            Ok(_) => refused(at, &plain),
+            Ok(_) => decode_error(at, &plain),
         }
     })
 }
@@ -80,13 +80,13 @@ fn path(path: &Path) -> String {
         if !(text.is_empty() || matches!(segment, Segment::Seq { .. })) {
             text.push('.');
         }
-        text.push_str(&shown(&segment.to_string()));
+        text.push_str(&printable(&segment.to_string()));
     }
     text
 }
 
 /// Makes the refusal of wrong JSON, with the place; an empty path is the whole.
-pub(super) fn refused(path: &str, error: &serde_json::Error) -> Status {
+pub(super) fn decode_error(path: &str, error: &serde_json::Error) -> Status {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let place = format!(" at line {line} column {column}");
@@ -95,20 +95,20 @@ pub(super) fn refused(path: &str, error: &serde_json::Error) -> Status {
         let message = format!("Invalid JSON payload received. Cannot parse it{place}: {text}.");
         return Status::new(Code::InvalidArgument, message);
     }
-    if let Some(name) = named(text, "unknown field `") {
-        let name = shown(name);
+    if let Some(name) = name_after(text, "unknown field `") {
+        let name = printable(name);
         let outer = parent(path, &name);
         let at = if outer.is_empty() { String::new() } else { format!(" at '{outer}'") };
         let rule = format!("Invalid JSON payload received. Unknown name \"{name}\"{at}: Cannot find field.");
         let violation = FieldViolation::new(outer, rule.clone());
         return Status::new(Code::InvalidArgument, rule)
-            .with(Detail::BadRequest { field_violations: vec![violation] });
+            .with_detail(Detail::BadRequest { field_violations: vec![violation] });
     }
     for (prefix, rule) in
         [("duplicate field `", "The field is given twice."), ("missing field `", "A value is required.")]
     {
-        if let Some(name) = named(text, prefix) {
-            let name = shown(name);
+        if let Some(name) = name_after(text, prefix) {
+            let name = printable(name);
             let outer = parent(path, &name);
             let mut violation = FieldViolation::new(name.as_str(), rule);
             violation.nest(outer);
@@ -127,7 +127,7 @@ fn rule(text: &str) -> String {
 }
 
 /// Returns the field that serde's words are about.
-fn named<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+fn name_after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     text.strip_prefix(prefix)?.split_once('`').map(|(name, _)| name)
 }
 
@@ -136,7 +136,7 @@ fn parent<'a>(path: &'a str, name: &str) -> &'a str {
     path.strip_suffix(name).map_or(path, |outer| outer.strip_suffix('.').unwrap_or(outer))
 }
 
-fn shown(name: &str) -> String {
+fn printable(name: &str) -> String {
     name.chars().filter(|char| !char.is_control()).take(64).collect()
 }
 
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    fn decoded(json: &str) -> Result<Outer, (String, String)> {
+    fn decode_outer(json: &str) -> Result<Outer, (String, String)> {
         decode::<Outer>(json.as_bytes(), 4096).map_err(|status| {
             let field = match status.details() {
                 [Detail::BadRequest { field_violations }] => {
@@ -191,11 +191,11 @@ mod tests {
 
     #[test]
     fn both_names_of_a_field_are_read_and_maps_keep_their_keys() {
-        let camel = decoded(
+        let camel = decode_outer(
             r#"{"name":"a","innerItems":[{"wholeNumber":"7","entries":{"order_number":"1","orderNumber":"2"}}]}"#,
         )
         .unwrap();
-        let snake = decoded(
+        let snake = decode_outer(
             r#"{"name":"a","inner_items":[{"whole_number":7,"entries":{"order_number":"1","orderNumber":"2"}}]}"#,
         )
         .unwrap();
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn null_is_absence_and_roles_hold() {
-        let read = decoded(
+        let read = decode_outer(
             r#"{"name":"a","innerItems":null,"oneInner":null,"serverSide":"mine","passWord":"hunter2"}"#,
         )
         .unwrap();
@@ -229,9 +229,9 @@ mod tests {
                 "name innerItems[1].wholeNumber oneInner.wholeNumber",
             ),
         ] {
-            assert_eq!(decoded(json).unwrap_err().0, fields, "{json}");
+            assert_eq!(decode_outer(json).unwrap_err().0, fields, "{json}");
         }
-        let each = decoded(r#"{"name":"a","each":[{},{"wholeNumber":1}]}"#).unwrap().each;
+        let each = decode_outer(r#"{"name":"a","each":[{},{"wholeNumber":1}]}"#).unwrap().each;
         assert_eq!(each.into_iter().map(|mut one| one.check().is_ok()).collect::<Vec<_>>(), [false, true]);
     }
 
@@ -310,7 +310,7 @@ mod tests {
                 "policy[0]: \"a b\" is not a host name: at most 64 of letters, digits and `-`, in labels apart by dots",
             ),
         ] {
-            assert_eq!(decoded(json), Err((field.to_owned(), message.to_owned())), "{json}");
+            assert_eq!(decode_outer(json), Err((field.to_owned(), message.to_owned())), "{json}");
         }
     }
 
@@ -322,7 +322,7 @@ mod tests {
             (format!(r#"{{"oneInner":{{"{long}":5}}}}"#), "oneInner"),
             (format!(r#"{{"policy":[{{"type":"hostname","name":"a","{long}":1}}]}}"#), "policy[0]"),
         ] {
-            let (found, message) = decoded(&json).unwrap_err();
+            let (found, message) = decode_outer(&json).unwrap_err();
             assert!(found.starts_with(field) && found.len() <= field.len() + 64, "{found}");
             assert!(message.len() < 300 && !message.contains(&long[..65]), "{message}");
         }
@@ -345,10 +345,10 @@ mod tests {
                 "Invalid JSON payload received. Cannot parse it at line 1 column 13: trailing comma.",
             ),
         ] {
-            assert_eq!(decoded(json).unwrap_err().1, message);
+            assert_eq!(decode_outer(json).unwrap_err().1, message);
         }
-        assert!(decoded(&deep).is_err());
-        assert!(decoded(&format!("{{\"policy\":[{}", "{\"a\":".repeat(700))).is_err());
+        assert!(decode_outer(&deep).is_err());
+        assert!(decode_outer(&format!("{{\"policy\":[{}", "{\"a\":".repeat(700))).is_err());
         assert_eq!(
             decode::<Outer>(b"{\"name\":\"\xff\"}", 99).unwrap_err().message(),
             "The request's body is not UTF-8."
@@ -369,7 +369,7 @@ mod tests {
             r#"{"oneInner":"hunter2"}"#,
             r#"{"innerItems":[{"wholeNumber":"hunter2"}]}"#,
         ] {
-            let (_, message) = decoded(json).unwrap_err();
+            let (_, message) = decode_outer(json).unwrap_err();
             assert!(!message.contains("hunter2"), "{message}");
         }
     }

@@ -65,7 +65,7 @@ macro_rules! wire_enum {
                 utoipa::openapi::Ref::from_schema_name(stringify!($name)).into()
             }
 
-            fn referenced(schemas: &mut $crate::route::api::wire::form::Schemas) {
+            fn add_schemas(schemas: &mut $crate::route::api::wire::form::Schemas) {
                 let words = <Self as $crate::route::api::wire::enums::WireEnum>::ALL.iter()
                     .map(|word| $crate::route::api::wire::enums::WireEnum::name(*word));
                 let schema = utoipa::openapi::schema::ObjectBuilder::new()
@@ -151,7 +151,7 @@ mod tests {
         }
         assert_eq!(serde_json::to_string(&Written(&Colour::Blue)).unwrap(), "\"BLUE\"");
         let mut schemas = Vec::new();
-        Colour::referenced(&mut schemas);
+        Colour::add_schemas(&mut schemas);
         assert_eq!(
             serde_json::to_string(&schemas[0].1).unwrap(),
             r#"{"type":"string","description":"For these tests.","enum":["COLOUR_UNSPECIFIED","RED","BLUE"]}"#

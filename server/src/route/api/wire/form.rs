@@ -32,16 +32,16 @@ pub trait Form: Sized {
     fn schema() -> RefOr<Schema>;
 
     /// Adds the schemas that [`Form::schema`] only refers to.
-    fn referenced(_schemas: &mut Schemas) {}
+    fn add_schemas(_schemas: &mut Schemas) {}
 
     /// Returns the fields of a message; `None` for everything else.
     #[must_use]
-    fn below() -> Option<&'static [FieldName]> {
+    fn nested_fields() -> Option<&'static [FieldName]> {
         None
     }
 
     /// Clears fields that a client cannot set, and notes missing ones; only messages have either.
-    fn received(&mut self, _violations: &mut Vec<FieldViolation>) {}
+    fn check_received(&mut self, _violations: &mut Vec<FieldViolation>) {}
 }
 
 /// The value of a message's field.
@@ -59,16 +59,16 @@ pub trait Field: Default {
     fn schema() -> RefOr<Schema>;
 
     /// Adds the schemas that [`Field::schema`] only refers to.
-    fn referenced(schemas: &mut Schemas);
+    fn add_schemas(schemas: &mut Schemas);
 
     /// Returns the fields of the message that it holds; `None` for everything else.
     #[must_use]
-    fn below() -> Option<&'static [FieldName]> {
+    fn nested_fields() -> Option<&'static [FieldName]> {
         None
     }
 
     /// Clears fields that a client cannot set, and notes missing ones.
-    fn received(&mut self, violations: &mut Vec<FieldViolation>);
+    fn check_received(&mut self, violations: &mut Vec<FieldViolation>);
 }
 
 impl<T: Form + Default + PartialEq> Field for T {
@@ -88,16 +88,16 @@ impl<T: Form + Default + PartialEq> Field for T {
         <T as Form>::schema()
     }
 
-    fn referenced(schemas: &mut Schemas) {
-        <T as Form>::referenced(schemas);
+    fn add_schemas(schemas: &mut Schemas) {
+        <T as Form>::add_schemas(schemas);
     }
 
-    fn below() -> Option<&'static [FieldName]> {
-        <T as Form>::below()
+    fn nested_fields() -> Option<&'static [FieldName]> {
+        <T as Form>::nested_fields()
     }
 
-    fn received(&mut self, violations: &mut Vec<FieldViolation>) {
-        Form::received(self, violations);
+    fn check_received(&mut self, violations: &mut Vec<FieldViolation>) {
+        Form::check_received(self, violations);
     }
 }
 
@@ -121,17 +121,17 @@ impl<T: Form> Field for Option<T> {
         T::schema()
     }
 
-    fn referenced(schemas: &mut Schemas) {
-        T::referenced(schemas);
+    fn add_schemas(schemas: &mut Schemas) {
+        T::add_schemas(schemas);
     }
 
-    fn below() -> Option<&'static [FieldName]> {
-        T::below()
+    fn nested_fields() -> Option<&'static [FieldName]> {
+        T::nested_fields()
     }
 
-    fn received(&mut self, violations: &mut Vec<FieldViolation>) {
+    fn check_received(&mut self, violations: &mut Vec<FieldViolation>) {
         if let Some(value) = self {
-            value.received(violations);
+            value.check_received(violations);
         }
     }
 }
@@ -154,18 +154,18 @@ impl<T: Form> Field for Vec<T> {
         Array::new(T::schema()).into()
     }
 
-    fn referenced(schemas: &mut Schemas) {
-        T::referenced(schemas);
+    fn add_schemas(schemas: &mut Schemas) {
+        T::add_schemas(schemas);
     }
 
-    fn below() -> Option<&'static [FieldName]> {
-        T::below()
+    fn nested_fields() -> Option<&'static [FieldName]> {
+        T::nested_fields()
     }
 
-    fn received(&mut self, violations: &mut Vec<FieldViolation>) {
+    fn check_received(&mut self, violations: &mut Vec<FieldViolation>) {
         for (at, value) in self.iter_mut().enumerate() {
             let known = violations.len();
-            value.received(violations);
+            value.check_received(violations);
             for violation in violations.iter_mut().skip(known) {
                 violation.nest(&format!("[{at}]"));
             }
@@ -197,9 +197,9 @@ impl Field for BTreeMap<String, String> {
         ObjectBuilder::new().additional_properties(Some(<String as Form>::schema())).into()
     }
 
-    fn referenced(_schemas: &mut Schemas) {}
+    fn add_schemas(_schemas: &mut Schemas) {}
 
-    fn received(&mut self, _violations: &mut Vec<FieldViolation>) {}
+    fn check_received(&mut self, _violations: &mut Vec<FieldViolation>) {}
 }
 
 /// A [`Form`] for serde to read.

@@ -1,7 +1,7 @@
 //! Reads a request that is one long list, item by item: never more than one item is in memory.
 
 use super::{
-    body::{from_json, refused, too_large},
+    body::{decode_error, from_json, too_large},
     form::{Form, Read as ReadForm},
     message::{KnownField, Message},
     status::{Code, Status},
@@ -45,16 +45,16 @@ pub fn read_items<T: Message, I: Form>(
     let outcome = json.deserialize_map(object).and_then(|()| json.end());
     match (outcome, list.stopped.take()) {
         (_, Some(status)) => Err(status),
-        (Err(error), None) if error.is_eof() && meter.is_blank.get() => required::<T>(),
-        (Err(error), None) if error.is_io() => Err(meter.cut_off(name, list.read, &error)),
-        (Err(error), None) => Err(refused(if list.inside { name } else { "" }, &error)),
-        (Ok(()), None) if list.read == 0 => required::<T>(),
+        (Err(error), None) if error.is_eof() && meter.is_blank.get() => check_required::<T>(),
+        (Err(error), None) if error.is_io() => Err(meter.cut_off_error(name, list.read, &error)),
+        (Err(error), None) => Err(decode_error(if list.inside { name } else { "" }, &error)),
+        (Ok(()), None) if list.read == 0 => check_required::<T>(),
         (Ok(()), None) => Ok(()),
     }
 }
 
 /// Treats a list without items like a missing one.
-fn required<T: Message>() -> Result<(), Status> {
+fn check_required<T: Message>() -> Result<(), Status> {
     T::default().check().map_err(Status::invalid)
 }
 
@@ -178,7 +178,7 @@ impl Meter {
     }
 
     /// Makes the refusal for a body that was cut off, in the item after `read` others.
-    fn cut_off(&self, name: &str, read: usize, error: &serde_json::Error) -> Status {
+    fn cut_off_error(&self, name: &str, read: usize, error: &serde_json::Error) -> Status {
         if self.of_all.get() > self.limits.bytes {
             return too_large(self.limits.bytes);
         }

@@ -1,7 +1,7 @@
 //! Writes an answer with one long list while its items are read: the same bytes as if it were written
 //! whole, in the requested parts and form.
 
-use super::{partial::Below, query::Standard, status::Status};
+use super::{partial::Subselection, query::Standard, status::Status};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ const INDENT: &str = "  ";
 #[derive(Debug, Clone)]
 pub struct LongList {
     path: &'static [&'static str],
-    below: Below,
+    subselection: Subselection,
     standard: Standard,
     is_first: bool,
 }
@@ -22,28 +22,28 @@ pub struct LongList {
 impl LongList {
     /// Finds the list at this path of an answer; `None` if it was not requested.
     #[must_use]
-    pub fn asked_for(path: &'static [&'static str], standard: &Standard) -> Option<Self> {
-        let below = match &standard.fields {
-            None => Below::All,
-            Some(selector) => selector.below(path)?,
+    pub fn find(path: &'static [&'static str], standard: &Standard) -> Option<Self> {
+        let subselection = match &standard.fields {
+            None => Subselection::All,
+            Some(selector) => selector.subselection(path)?,
         };
-        Some(Self { path, below, standard: standard.clone(), is_first: true })
+        Some(Self { path, subselection, standard: standard.clone(), is_first: true })
     }
 
     /// Returns the text before the items; `rest` is the answer without its list.
     ///
     /// # Errors
     /// [`Code::Internal`](super::status::Code::Internal) if the answer has no place for the list.
-    pub fn before(&self, rest: Value) -> Result<Vec<u8>, Status> {
-        Ok(self.around(rest)?.0.into())
+    pub fn text_before(&self, rest: Value) -> Result<Vec<u8>, Status> {
+        Ok(self.split_around_items(rest)?.0.into())
     }
 
     /// Returns the text behind the items.
     ///
     /// # Errors
-    /// As [`Self::before`].
-    pub fn after(&self, rest: Value) -> Result<Vec<u8>, Status> {
-        Ok(self.around(rest)?.1.into())
+    /// As [`Self::text_before`].
+    pub fn text_after(&self, rest: Value) -> Result<Vec<u8>, Status> {
+        Ok(self.split_around_items(rest)?.1.into())
     }
 
     /// Adds the text of one item.
@@ -54,11 +54,11 @@ impl LongList {
         if !std::mem::replace(&mut self.is_first, false) {
             to.push(b',');
         }
-        let text = match &self.below {
-            Below::All => self.text(item)?,
-            below @ Below::Some(_) => {
+        let text = match &self.subselection {
+            Subselection::All => self.text(item)?,
+            subselection @ Subselection::Some(_) => {
                 let mut item = serde_json::to_value(item).map_err(|_| Status::internal())?;
-                below.apply(&mut item);
+                subselection.apply(&mut item);
                 self.text(&item)?
             }
         };
@@ -84,7 +84,7 @@ impl LongList {
         text.map_err(|_| Status::internal())
     }
 
-    fn around(&self, mut rest: Value) -> Result<(String, String), Status> {
+    fn split_around_items(&self, mut rest: Value) -> Result<(String, String), Status> {
         if let Some(selector) = &self.standard.fields {
             selector.apply(&mut rest);
         }
@@ -115,13 +115,13 @@ mod tests {
 
     const PATH: &[&str] = &["response", "list"];
 
-    fn in_parts(rest: &Value, items: &[Value], standard: &Standard) -> Option<Vec<u8>> {
-        let mut list = LongList::asked_for(PATH, standard)?;
-        let mut text = list.before(rest.clone()).unwrap();
+    fn write_in_parts(rest: &Value, items: &[Value], standard: &Standard) -> Option<Vec<u8>> {
+        let mut list = LongList::find(PATH, standard)?;
+        let mut text = list.text_before(rest.clone()).unwrap();
         for item in items {
             list.write(item, &mut text).unwrap();
         }
-        text.extend(list.after(rest.clone()).unwrap());
+        text.extend(list.text_after(rest.clone()).unwrap());
         Some(text)
     }
 
@@ -146,7 +146,7 @@ mod tests {
             let mut whole = rest.clone();
             whole["response"]["list"] = json!(items);
             let whole = String::from_utf8(respond(&whole, &standard).unwrap()).unwrap();
-            let parts = String::from_utf8(in_parts(&rest, &items, &standard).unwrap()).unwrap();
+            let parts = String::from_utf8(write_in_parts(&rest, &items, &standard).unwrap()).unwrap();
             assert_eq!(parts, whole, "{query}");
         }
     }
@@ -155,7 +155,7 @@ mod tests {
     fn a_list_that_nobody_asked_for_is_not_written() {
         for query in ["fields=name", "fields=response/count", "fields=z,response/@type"] {
             let standard = Query::parse(Some(query)).unwrap().standard;
-            assert!(LongList::asked_for(PATH, &standard).is_none(), "{query}");
+            assert!(LongList::find(PATH, &standard).is_none(), "{query}");
         }
     }
 }

@@ -57,8 +57,8 @@ pub struct FieldName {
     pub json: &'static str,
     /// Its roles.
     pub role: Role,
-    /// The fields of the message that it holds: see [`Form::below`].
-    pub below: fn() -> Option<&'static [Self]>,
+    /// The fields of the message that it holds: see [`Form::nested_fields`].
+    pub nested: fn() -> Option<&'static [Self]>,
 }
 
 /// A JSON object with a fixed set of fields.
@@ -74,7 +74,7 @@ pub trait Message: Form + Default {
     /// The missing fields, one by one.
     fn check(&mut self) -> Result<(), Vec<FieldViolation>> {
         let mut violations = Vec::new();
-        self.received(&mut violations);
+        self.check_received(&mut violations);
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 }
@@ -101,7 +101,7 @@ macro_rules! message {
                     json: $json,
                     role: $crate::route::api::wire::message::Role::PLAIN
                         $(.and($crate::route::api::wire::message::Role::$role))*,
-                    below: <$ty as $crate::route::api::wire::form::Field>::below,
+                    nested: <$ty as $crate::route::api::wire::form::Field>::nested_fields,
                 },)*
             ];
         }
@@ -167,7 +167,7 @@ macro_rules! message {
                 utoipa::openapi::Ref::from_schema_name(stringify!($name)).into()
             }
 
-            fn referenced(schemas: &mut $crate::route::api::wire::form::Schemas) {
+            fn add_schemas(schemas: &mut $crate::route::api::wire::form::Schemas) {
                 if schemas.iter().any(|(name, _)| name == stringify!($name)) {
                     return;
                 }
@@ -183,15 +183,15 @@ macro_rules! message {
                     concat!($($doc),*),
                 );)*
                 schemas.push((stringify!($name).to_owned(), object.into()));
-                $(<$ty as $crate::route::api::wire::form::Field>::referenced(schemas);)*
+                $(<$ty as $crate::route::api::wire::form::Field>::add_schemas(schemas);)*
             }
 
-            fn below() -> Option<&'static [$crate::route::api::wire::message::FieldName]> {
+            fn nested_fields() -> Option<&'static [$crate::route::api::wire::message::FieldName]> {
                 Some(<Self as $crate::route::api::wire::message::Message>::FIELDS)
             }
 
-            fn received(&mut self, violations: &mut Vec<$crate::route::api::wire::detail::FieldViolation>) {
-                $($crate::route::api::wire::message::received(
+            fn check_received(&mut self, violations: &mut Vec<$crate::route::api::wire::detail::FieldViolation>) {
+                $($crate::route::api::wire::message::check_received(
                     &mut self.$field,
                     $json,
                     $crate::route::api::wire::message::Role::PLAIN
@@ -214,7 +214,7 @@ macro_rules! message {
             }
 
             fn schemas(schemas: &mut $crate::route::api::wire::form::Schemas) {
-                $(<$ty as $crate::route::api::wire::form::Field>::referenced(schemas);)*
+                $(<$ty as $crate::route::api::wire::form::Field>::add_schemas(schemas);)*
                 let _ = schemas;
             }
         }
@@ -264,7 +264,7 @@ pub fn write_field<T: Field, M: SerializeMap>(
 }
 
 /// Checks one received field against its role.
-pub fn received<T: Field>(field: &mut T, name: &str, role: Role, violations: &mut Vec<FieldViolation>) {
+pub fn check_received<T: Field>(field: &mut T, name: &str, role: Role, violations: &mut Vec<FieldViolation>) {
     if role.is(Role::OUTPUT) {
         *field = T::default();
     } else if field.is_absent() {
@@ -273,7 +273,7 @@ pub fn received<T: Field>(field: &mut T, name: &str, role: Role, violations: &mu
         }
     } else if !role.is(Role::ITEMWISE) {
         let known = violations.len();
-        field.received(violations);
+        field.check_received(violations);
         for violation in violations.iter_mut().skip(known) {
             violation.nest(name);
         }
@@ -318,7 +318,7 @@ pub fn describe(object: &mut Object, name: &str, role: Role, mut schema: RefOr<S
 #[must_use]
 pub fn own_schema<T: Message>() -> RefOr<Schema> {
     let mut schemas = Schemas::new();
-    T::referenced(&mut schemas);
+    T::add_schemas(&mut schemas);
     let own = schemas.into_iter().find(|(name, _)| name == T::NAME).map(|(_, schema)| schema);
     own.unwrap_or_else(|| Object::new().into())
 }

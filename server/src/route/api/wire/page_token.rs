@@ -56,14 +56,14 @@ impl PageTokens {
             return Ok(None);
         }
         let filter = digest(filter)?;
-        let notes = self.opened(token).filter(|notes| notes.v == VERSION && notes.filter == filter);
+        let notes = self.open_notes(token).filter(|notes| notes.v == VERSION && notes.filter == filter);
         notes.map(|notes| Some(notes.key)).ok_or_else(|| {
             let rule = "Expected the nextPageToken of the same list. Start again without a page token.";
-            Status::invalid_field("pageToken", rule).because(Reason::InvalidPageToken)
+            Status::invalid_field("pageToken", rule).with_reason(Reason::InvalidPageToken)
         })
     }
 
-    fn opened(&self, token: &str) -> Option<Notes> {
+    fn open_notes(&self, token: &str) -> Option<Notes> {
         if token.len() > MAX_TOKEN_CHARS {
             return None;
         }

@@ -50,7 +50,7 @@ impl Selector {
         }
         let mut parser = Parser { text, at: 0 };
         let level = parser.list(1)?;
-        if parser.at < text.len() { Err(parser.wrong()) } else { Ok(Self(level)) }
+        if parser.at < text.len() { Err(parser.format_error()) } else { Ok(Self(level)) }
     }
 
     /// Checks the selector against the message that it will be applied to, before anything is done: a name
@@ -69,33 +69,33 @@ impl Selector {
 
     /// Returns the parts to keep below this path; `None` if nothing of it was asked for.
     #[must_use]
-    pub fn below(&self, path: &[&str]) -> Option<Below> {
+    pub fn subselection(&self, path: &[&str]) -> Option<Subselection> {
         let mut levels = vec![&self.0];
         for name in path {
             let named = levels.iter().flat_map(|level| [level.get(*name), level.get("*")]).flatten();
             let mut next = Vec::new();
             for kept in named {
                 match kept {
-                    Kept::All => return Some(Below::All),
+                    Kept::All => return Some(Subselection::All),
                     Kept::Some(level) => next.push(level),
                 }
             }
             levels = next;
         }
-        if levels.is_empty() { None } else { Some(Below::Some(levels.into_iter().cloned().collect())) }
+        if levels.is_empty() { None } else { Some(Subselection::Some(levels.into_iter().cloned().collect())) }
     }
 }
 
 /// The parts to keep of the items of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Below {
+pub enum Subselection {
     /// Whole items.
     All,
     /// The parts that any of these levels names.
     Some(Vec<Level>),
 }
 
-impl Below {
+impl Subselection {
     /// Removes everything from an item that was not asked for.
     pub fn apply(&self, item: &mut Value) {
         if let Self::Some(levels) = self {
@@ -112,7 +112,7 @@ fn check(level: &Level, fields: &[FieldName]) -> Result<(), String> {
         }
         // Below `*` each field has its own names; below a map or a text there are none to check.
         if let (Kept::Some(below), [field]) = (kept, named.as_slice())
-            && let Some(fields) = (field.below)()
+            && let Some(fields) = (field.nested)()
         {
             check(below, fields).map_err(|path| format!("{name}.{path}"))?;
         }
@@ -165,7 +165,7 @@ impl Parser<'_> {
                     level.insert(name, kept);
                 }
             }
-            if !self.took(b',') {
+            if !self.take_byte(b',') {
                 return Ok(level);
             }
         }
@@ -176,19 +176,19 @@ impl Parser<'_> {
             return Err(InvalidSelector::TooDeep);
         }
         let name = self.name()?;
-        if self.took(b'/') || self.took(b'.') {
+        if self.take_byte(b'/') || self.take_byte(b'.') {
             let (below, kept) = self.path(depth + 1)?;
             return Ok((name, Kept::Some(Level::from([(below, kept)]))));
         }
-        if self.took(b'(') {
+        if self.take_byte(b'(') {
             let level = self.list(depth + 1)?;
-            return if self.took(b')') { Ok((name, Kept::Some(level))) } else { Err(self.wrong()) };
+            return if self.take_byte(b')') { Ok((name, Kept::Some(level))) } else { Err(self.format_error()) };
         }
         Ok((name, Kept::All))
     }
 
     fn name(&mut self) -> Result<String, InvalidSelector> {
-        if self.took(b'*') {
+        if self.take_byte(b'*') {
             return Ok("*".to_owned());
         }
         let rest = self.text.get(self.at..).unwrap_or_default();
@@ -198,17 +198,17 @@ impl Parser<'_> {
                 self.at += name.len();
                 Ok(name.to_owned())
             }
-            _ => Err(self.wrong()),
+            _ => Err(self.format_error()),
         }
     }
 
-    fn took(&mut self, byte: u8) -> bool {
+    fn take_byte(&mut self, byte: u8) -> bool {
         let takes = self.text.as_bytes().get(self.at) == Some(&byte);
         self.at += usize::from(takes);
         takes
     }
 
-    const fn wrong(&self) -> InvalidSelector {
+    const fn format_error(&self) -> InvalidSelector {
         InvalidSelector::Format(self.at + 1)
     }
 }
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn kept(selector: &str) -> Value {
+    fn select(selector: &str) -> Value {
         let mut value = json!({
             "a": 1,
             "b": {"c": 2, "d": {"e": 3, "x": 4}, "x": 5},
@@ -271,9 +271,9 @@ mod tests {
             ("unknown", json!({})),
             ("a,a,a", json!({"a": 1})),
         ] {
-            assert_eq!(kept(selector), expected, "{selector}");
+            assert_eq!(select(selector), expected, "{selector}");
         }
-        assert_eq!(kept("*"), kept("*,a"));
+        assert_eq!(select("*"), select("*,a"));
     }
 
     #[test]

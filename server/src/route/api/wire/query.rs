@@ -48,7 +48,7 @@ pub enum Alt {
 }
 
 impl Alt {
-    fn refused() -> Status {
+    fn form_error() -> Status {
         Status::invalid_field("alt", "Expected json: there is no other form of answers.")
     }
 }
@@ -59,7 +59,7 @@ impl Standard {
     /// # Errors
     /// If another form was asked for.
     pub fn only_json(&self) -> Result<(), Status> {
-        if self.alt == Some(Alt::Csv) { Err(Alt::refused()) } else { Ok(()) }
+        if self.alt == Some(Alt::Csv) { Err(Alt::form_error()) } else { Ok(()) }
     }
 
     /// Checks `fields` against the message of the answer. A method calls it before it does anything:
@@ -121,7 +121,7 @@ impl Query {
     /// # Errors
     /// [`Code::InvalidArgument`] for the first parameter that cannot be read.
     pub fn parse(query: Option<&str>) -> Result<Self, Status> {
-        let mut own = Own(decoded(query.unwrap_or_default())?);
+        let mut own = Own(decode(query.unwrap_or_default())?);
         let standard = Standard {
             alt: own.alt()?,
             fields: own.standard("fields")?.map(|text| selector(&text)).transpose()?,
@@ -131,7 +131,7 @@ impl Query {
             key: own.standard("key")?.map(Secret::new),
             token: own.token()?.map(Secret::new),
         };
-        own.no_script()?;
+        own.refuse_script()?;
         // A quota is the account's, whoever of its users asks.
         own.standard("quotaUser")?;
         own.standard("upload_protocol")?;
@@ -142,7 +142,7 @@ impl Query {
 impl Own {
     /// Makes an empty query.
     #[must_use]
-    pub const fn none() -> Self {
+    pub const fn empty() -> Self {
         Self(Vec::new())
     }
 
@@ -182,17 +182,17 @@ impl Own {
     /// # Errors
     /// If there are any: they are unknown.
     pub fn finish(self) -> Result<(), Status> {
-        self.only(|_| false)
+        self.allow_only(|_| false)
     }
 
     /// Refuses all parameters but those with a known JSON name.
     ///
     /// # Errors
     /// If there are others: they are unknown.
-    pub fn only(&self, known: impl Fn(&str) -> bool) -> Result<(), Status> {
+    pub fn allow_only(&self, known: impl Fn(&str) -> bool) -> Result<(), Status> {
         let unknown = |one: &&Parameter| !known(&camel_case(&one.name));
         let refused = |one: &Parameter| {
-            let name = shown(&one.name);
+            let name = printable(&one.name);
             let rule = format!(
                 "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query parameter. \
                  Field '{name}' could not be found in request message."
@@ -206,7 +206,7 @@ impl Own {
         let message =
             violations.iter().take(3).map(|one| one.description.as_str()).collect::<Vec<_>>().join("\n");
         Err(Status::new(Code::InvalidArgument, message)
-            .with(Detail::BadRequest { field_violations: violations }))
+            .with_detail(Detail::BadRequest { field_violations: violations }))
     }
 
     /// Takes a parameter of every method, or its alias with `$`.
@@ -223,7 +223,7 @@ impl Own {
 
     fn token(&mut self) -> Result<Option<String>, Status> {
         match (self.standard("access_token")?, self.standard("oauth_token")?) {
-            (Some(_), Some(_)) => Err(repeated("access_token")),
+            (Some(_), Some(_)) => Err(repeated_error("access_token")),
             (access, oauth) => Ok(access.or(oauth)),
         }
     }
@@ -233,12 +233,12 @@ impl Own {
             None => Ok(None),
             Some("json") => Ok(Some(Alt::Json)),
             Some("csv") => Ok(Some(Alt::Csv)),
-            Some(_) => Err(Alt::refused()),
+            Some(_) => Err(Alt::form_error()),
         }
     }
 
     /// Refuses the parameters of JSONP: answers are never a script.
-    fn no_script(&mut self) -> Result<(), Status> {
+    fn refuse_script(&mut self) -> Result<(), Status> {
         if self.standard("callback")?.is_some_and(|callback| !callback.is_empty()) {
             return Err(Status::invalid_field(
                 "callback",
@@ -251,11 +251,11 @@ impl Own {
     fn take(&mut self, name: &'static str, is_it: impl Fn(&str) -> bool) -> Result<Option<String>, Status> {
         let mut found = self.0.extract_if(.., |one| is_it(&one.name));
         let first = found.next().map(|one| one.value);
-        if found.next().is_some() { Err(repeated(name)) } else { Ok(first) }
+        if found.next().is_some() { Err(repeated_error(name)) } else { Ok(first) }
     }
 }
 
-fn repeated(name: &'static str) -> Status {
+fn repeated_error(name: &'static str) -> Status {
     Status::invalid_field(name, "The parameter is given more than once, and takes one value.")
 }
 
@@ -271,7 +271,7 @@ fn flag(name: &'static str, text: &str) -> Result<bool, Status> {
     }
 }
 
-fn decoded(query: &str) -> Result<Vec<Parameter>, Status> {
+fn decode(query: &str) -> Result<Vec<Parameter>, Status> {
     let refused = |rule: &str| Err(Status::new(Code::InvalidArgument, rule));
     if query.len() > MAX_QUERY_BYTES {
         return refused("The query is longer than it may be. Send less in it, or in several requests.");
@@ -282,19 +282,19 @@ fn decoded(query: &str) -> Result<Vec<Parameter>, Status> {
     }
     let parameter = |pair: &&str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Some(Parameter { name: percent_decoded(name)?, value: percent_decoded(value)? })
+        Some(Parameter { name: percent_decode(name)?, value: percent_decode(value)? })
     };
     let Some(parameters) = pairs.iter().map(parameter).collect::<Option<Vec<_>>>() else {
         return refused("The query is not percent-encoded UTF-8.");
     };
     match parameters.iter().find(|one| one.value.contains('\0')) {
-        Some(one) => Err(Status::invalid_field(shown(&one.name), NO_NUL)),
+        Some(one) => Err(Status::invalid_field(printable(&one.name), NO_NUL)),
         None => Ok(parameters),
     }
 }
 
 /// Decodes a form's text. `None` if a `%` is not followed by two digits, or the whole is not UTF-8.
-fn percent_decoded(text: &str) -> Option<String> {
+fn percent_decode(text: &str) -> Option<String> {
     let well_formed = |rest: &str| {
         rest.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
@@ -319,7 +319,7 @@ fn camel_case(name: &str) -> String {
     camel
 }
 
-fn shown(name: &str) -> String {
+fn printable(name: &str) -> String {
     name.chars().filter(|char| !char.is_control()).take(64).collect()
 }
 
@@ -327,11 +327,11 @@ fn shown(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn parsed(query: &str) -> Query {
+    fn parse(query: &str) -> Query {
         Query::parse(Some(query)).unwrap()
     }
 
-    fn refused(query: &str) -> String {
+    fn refusal_of(query: &str) -> String {
         let parsed = Query::parse(Some(query));
         let status = parsed.and_then(|query| query.standard.only_json().and(query.own.finish())).unwrap_err();
         assert_eq!(status.http(), 400);
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn what_every_method_takes_is_taken_out() {
-        let mut query = parsed(
+        let mut query = parse(
             "alt=json&prettyPrint=false&fields=a%28b%29&key=s3cret&quotaUser=a+b&$.xgafv=2&uploadType=x\
              &upload_protocol=raw&callback=&pageSize=5&page_token=t&",
         );
@@ -368,13 +368,13 @@ mod tests {
             ("access_token=a", "oauth_token=a"),
             ("uploadType=a", "$uploadType=a"),
         ] {
-            assert_eq!(parsed(plain).standard, parsed(alias).standard, "{alias}");
+            assert_eq!(parse(plain).standard, parse(alias).standard, "{alias}");
         }
     }
 
     #[test]
     fn a_parameter_that_may_be_repeated_keeps_its_order() {
-        let mut query = parsed("state=b&stateX=z&state=a");
+        let mut query = parse("state=b&stateX=z&state=a");
         assert_eq!(query.own.texts("state"), ["b", "a"]);
         assert_eq!(query.own.texts("state"), Vec::<String>::new());
         assert!(query.own.finish().unwrap_err().message().contains("stateX"));
@@ -414,16 +414,16 @@ mod tests {
             (many.as_str(), "The query has more parameters than it may have."),
             (long.as_str(), "The query is longer than it may be. Send less in it, or in several requests."),
         ] {
-            let found = refused(query);
+            let found = refusal_of(query);
             assert_eq!(found, message);
             assert!(!found.contains("hunter"), "{found}");
         }
-        assert!(refused("a%0Ab=1").contains("\"ab\""));
+        assert!(refusal_of("a%0Ab=1").contains("\"ab\""));
     }
 
     #[test]
     fn numbers_and_flags_are_exact() {
-        let mut own = parsed("pageSize=1e3&a=true&b=0&c=yes&d=1&d=2").own;
+        let mut own = parse("pageSize=1e3&a=true&b=0&c=yes&d=1&d=2").own;
         assert_eq!(
             own.integer("pageSize").unwrap_err().message(),
             "pageSize: Expected an integer in decimal digits."

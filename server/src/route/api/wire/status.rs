@@ -101,7 +101,7 @@ impl FormatVersion {
 
     /// Returns the version that a request's headers ask for; an unknown one counts as absent.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let asked = headers.get(Self::HEADER).and_then(|value| value.to_str().ok());
         asked.and_then(Self::parse).unwrap_or_default()
     }
@@ -143,7 +143,7 @@ impl Status {
         if violations.len() > 3 {
             message.push_str(" See the details for the other fields.");
         }
-        Self::new(Code::InvalidArgument, message).with(Detail::BadRequest { field_violations: violations })
+        Self::new(Code::InvalidArgument, message).with_detail(Detail::BadRequest { field_violations: violations })
     }
 
     /// Makes the refusal of one field that cannot be used, with the rule that it broke.
@@ -158,7 +158,7 @@ impl Status {
             Code::PermissionDenied,
             "The customer has not accepted the latest terms of service. An owner has to accept them first.",
         )
-        .with(Detail::TosError { latest_tos_accepted: false })
+        .with_detail(Detail::TosError { latest_tos_accepted: false })
     }
 
     /// Makes the refusal for a quota that is used up until `retry`.
@@ -169,15 +169,15 @@ impl Status {
     ) -> Self {
         let (subject, description) = (subject.into(), description.into());
         Self::new(Code::ResourceExhausted, format!("{description} Ask again later."))
-            .with(Detail::QuotaFailure { violations: vec![QuotaViolation { subject, description }] })
-            .with(Detail::RetryInfo { retry_delay: retry })
+            .with_detail(Detail::QuotaFailure { violations: vec![QuotaViolation { subject, description }] })
+            .with_detail(Detail::RetryInfo { retry_delay: retry })
     }
 
     /// Makes the refusal of a server that is busy.
     #[must_use]
     pub fn busy() -> Self {
         Self::new(Code::Unavailable, "The server is busy. Try again in a moment.")
-            .with(Detail::RetryInfo { retry_delay: BUSY_PAUSE })
+            .with_detail(Detail::RetryInfo { retry_delay: BUSY_PAUSE })
     }
 
     /// Makes the refusal for an internal failure; the cause is only for the server's log.
@@ -188,31 +188,31 @@ impl Status {
 
     /// Adds a detail.
     #[must_use]
-    pub fn with(mut self, detail: Detail) -> Self {
+    pub fn with_detail(mut self, detail: Detail) -> Self {
         self.details.push(detail);
         self
     }
 
     /// Adds the reason, in a word.
     #[must_use]
-    pub fn because(self, reason: Reason) -> Self {
-        self.because_of(reason, std::iter::empty::<(String, String)>())
+    pub fn with_reason(self, reason: Reason) -> Self {
+        self.with_error_info(reason, std::iter::empty::<(String, String)>())
     }
 
     /// Adds the reason, in a word, and its details.
     #[must_use]
-    pub fn because_of<K: Into<String>, V: Into<String>>(
+    pub fn with_error_info<K: Into<String>, V: Into<String>>(
         self,
         reason: Reason,
         metadata: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
         let metadata = metadata.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        self.with(Detail::ErrorInfo { reason, domain: DOMAIN, metadata })
+        self.with_detail(Detail::ErrorInfo { reason, domain: DOMAIN, metadata })
     }
 
     /// Sets another HTTP status than the code's, where HTTP has a more precise one: 405, 413 or 415.
     #[must_use]
-    pub const fn answered_as(mut self, http: u16) -> Self {
+    pub const fn with_http(mut self, http: u16) -> Self {
         self.http = http;
         self
     }
@@ -316,7 +316,7 @@ impl From<ServiceError> for Status {
         match &error {
             ServiceError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             ServiceError::Invalid { field, rule } => Self::invalid_field(*field, rule),
-            ServiceError::TooLarge(_) => Self::new(Code::InvalidArgument, error.to_string()).answered_as(413),
+            ServiceError::TooLarge(_) => Self::new(Code::InvalidArgument, error.to_string()).with_http(413),
             ServiceError::OperatorOnly | ServiceError::NotYours(_) | ServiceError::RoleTooLow(_) => {
                 Self::new(Code::PermissionDenied, error.to_string())
             }
@@ -326,7 +326,7 @@ impl From<ServiceError> for Status {
             ServiceError::QuotaExceeded(rule) => Self::quota_exceeded("organisation", rule, QUOTA_PAUSE),
             ServiceError::Busy => Self::busy(),
             ServiceError::Elsewhere(why) => {
-                Self::new(Code::Unavailable, *why).with(Detail::RetryInfo { retry_delay: BUSY_PAUSE })
+                Self::new(Code::Unavailable, *why).with_detail(Detail::RetryInfo { retry_delay: BUSY_PAUSE })
             }
             ServiceError::Refused(problem) if problem.kind == RefusalKind::TermsNotAccepted => {
                 Self::terms_not_accepted()
@@ -342,7 +342,7 @@ impl From<ServiceError> for Status {
             ServiceError::Unavailable { .. } => {
                 tracing::warn!(error = chain(&error), "a request was turned away");
                 Self::new(Code::Unavailable, error.to_string())
-                    .with(Detail::RetryInfo { retry_delay: OUTAGE_PAUSE })
+                    .with_detail(Detail::RetryInfo { retry_delay: OUTAGE_PAUSE })
             }
             ServiceError::Storage(_)
             | ServiceError::Signer(_)
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn the_answer_names_the_field_and_the_rule() {
         let status = Status::invalid_field("customer.companyName", "A value is required.")
-            .because_of(Reason::InvalidParameter, [("line", "7")]);
+            .with_error_info(Reason::InvalidParameter, [("line", "7")]);
         assert_eq!(status.reason(), Reason::InvalidParameter);
         assert_eq!(
             shown(&status, FormatVersion::V1),
@@ -424,9 +424,9 @@ mod tests {
                 axum::http::HeaderName::from_static(FormatVersion::HEADER),
                 axum::http::HeaderValue::from_static(value),
             )]);
-            assert_eq!(FormatVersion::of(&headers), format, "{value}");
+            assert_eq!(FormatVersion::from_headers(&headers), format, "{value}");
         }
-        assert_eq!(FormatVersion::of(&HeaderMap::new()), FormatVersion::V1);
+        assert_eq!(FormatVersion::from_headers(&HeaderMap::new()), FormatVersion::V1);
     }
 
     #[test]

@@ -20,6 +20,6 @@ fn a_report_that_is_answered_badly_takes_nothing_away_and_is_sent_again() -> Res
     let reports = world.reports();
     assert!(reports.len() > sent.len(), "it never told how it ended");
     assert_eq!(reports.last().map(|last| &last.outcome), sent.last().map(|last| &last.outcome));
-    assert_eq!(world.hellos(), 1, "it enrolled again");
+    assert_eq!(world.count_hellos(), 1, "it enrolled again");
     Ok(())
 }

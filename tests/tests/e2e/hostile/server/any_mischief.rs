@@ -22,7 +22,7 @@ const BAD_ANSWERS: u64 = 3;
 #[test]
 fn a_device_gets_over_any_mischief_and_is_managed_in_the_end() -> Result<()> {
     let mut seed = Seed::from_environment(13);
-    let devices: Vec<_> = (0..8).map(|_| Seed::new(seed.below(u64::MAX))).collect();
+    let devices: Vec<_> = (0..8).map(|_| Seed::new(seed.draw_below(u64::MAX))).collect();
     let ordeals = devices.into_iter().map(|seed| thread::spawn(move || suffer(seed)));
     for one in ordeals.collect::<Vec<_>>() {
         one.join().map_err(|_| anyhow::anyhow!("see above"))??;
@@ -31,7 +31,7 @@ fn a_device_gets_over_any_mischief_and_is_managed_in_the_end() -> Result<()> {
 }
 
 fn suffer(mut seed: Seed) -> Result<()> {
-    let at = usize::try_from(seed.below(BEFORE_INSTALLATION as u64))?;
+    let at = usize::try_from(seed.draw_below(BEFORE_INSTALLATION as u64))?;
     let bad = Arc::new(AtomicU64::new(0));
     let (so_far, seed) = (Arc::clone(&bad), Mutex::new(seed));
     let mut ordeal = Ordeal::begin_at(at, None, move |world, request| {
@@ -51,13 +51,13 @@ fn suffer(mut seed: Seed) -> Result<()> {
 fn mischief(seed: &mut Seed, world: &World, request: &Request) -> Reply {
     let whole = |status, content_type, body| Reply::Whole { status, content_type, headers: Vec::new(), body };
     let json = "application/json";
-    let length = seed.below(8000);
-    match seed.below(10) {
+    let length = seed.draw_below(8000);
+    match seed.draw_below(10) {
         0 => whole(200, json, seed.bytes(length)),
         1 => whole(200, json, "[".repeat(60_000).into_bytes()),
         2 => whole(200, json, b"{\"ticket\":1e999,\"nonce\":null}".to_vec()),
         3 => whole(200, "application/octet-stream", seed.bytes(length)),
-        4 => whole(u16::try_from(201 + seed.below(299)).unwrap_or(500), json, Vec::new()),
+        4 => whole(u16::try_from(201 + seed.draw_below(299)).unwrap_or(500), json, Vec::new()),
         5 => Reply::redirect("https://localhost:1/elsewhere"),
         6 => Reply::Endless(seed.bytes(1 + length)),
         7 => Reply::Broken(seed.bytes(length)),
@@ -67,9 +67,9 @@ fn mischief(seed: &mut Seed, world: &World, request: &Request) -> Reply {
             Reply::problem(&problem)
         }
         // The right answer, cut short.
-        _ => match world.honest(request) {
+        _ => match world.honest_reply(request) {
             Reply::Whole { status, content_type, headers, mut body } => {
-                body.truncate(usize::try_from(seed.below(body.len() as u64)).unwrap_or_default());
+                body.truncate(usize::try_from(seed.draw_below(body.len() as u64)).unwrap_or_default());
                 Reply::Whole { status, content_type, headers, body }
             }
             other => other,

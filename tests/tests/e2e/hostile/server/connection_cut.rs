@@ -6,7 +6,7 @@ use unbox_tests::world::Reply;
 
 #[test]
 fn half_an_answer_is_no_answer() -> Result<()> {
-    let mut ordeal = Ordeal::begin(|world, request| match world.honest(request) {
+    let mut ordeal = Ordeal::begin(|world, request| match world.honest_reply(request) {
         Reply::Whole { body, .. } => Reply::Broken(body.get(..body.len() / 2).unwrap_or_default().to_vec()),
         other => other,
     })?;

@@ -10,7 +10,7 @@ fn garbage_is_named_and_changes_nothing() -> Result<()> {
     let seed = Mutex::new(Seed::from_environment(11));
     let mut ordeal = Ordeal::begin(move |_, _| {
         let garbage = seed.lock().map(|mut seed| {
-            let length = seed.below(20_000);
+            let length = seed.draw_below(20_000);
             seed.bytes(length)
         });
         Reply::Whole {

@@ -68,7 +68,7 @@ impl Ordeal {
 
     /// Switches a device on whose first server is at another address.
     fn begin_elsewhere(url: String) -> Result<Self> {
-        Self::begin_at(MESSAGES.len(), Some(url), World::honest)
+        Self::begin_at(MESSAGES.len(), Some(url), World::honest_reply)
     }
 
     /// Switches a device on, with misbehaviour from this message on, and optionally another address.
@@ -86,7 +86,7 @@ impl Ordeal {
         let turn = Arc::clone(&at);
         let served = world.serve(move |world, request| {
             let bad = MESSAGES.get(turn.load(Ordering::Relaxed)).is_some_and(|path| *path == request.path);
-            if bad { misbehave(world, request) } else { world.honest(request) }
+            if bad { misbehave(world, request) } else { world.honest_reply(request) }
         })?;
         let folder = tempfile::tempdir()?;
         let bundle = folder.path().join("bundle");
@@ -105,7 +105,7 @@ impl Ordeal {
     fn is_named_at_each_message(&mut self, kind: &str) -> Result<()> {
         for turn in 0..BEFORE_INSTALLATION {
             self.at.store(turn, Ordering::Relaxed);
-            self.device.forget_what_was_said()?;
+            self.device.remove_status_file()?;
             self.is_named(kind)?;
         }
         Ok(())
@@ -135,7 +135,7 @@ impl Ordeal {
         let peak_kib = Usage::of(self.agent.id())?.peak_kib;
         assert!((1..=MAX_PEAK_KIB).contains(&peak_kib), "the agent held {peak_kib} KiB");
         // Between two tries it waits a second or longer.
-        let (hellos, most) = (self.world.hellos(), self.since.elapsed().as_secs() + 1);
+        let (hellos, most) = (self.world.count_hellos(), self.since.elapsed().as_secs() + 1);
         assert!(hellos <= most, "{hellos} tries in {most} s: it does not wait between them");
         Ok(())
     }

@@ -3,17 +3,17 @@
 use super::Ordeal;
 use anyhow::Result;
 use std::io::Write as _;
-use unbox_tests::{seed::Seed, world::Bare};
+use unbox_tests::{seed::Seed, world::BareListener};
 
 #[test]
 fn what_is_not_tls_is_named() -> Result<()> {
     let mut seed = Seed::from_environment(12);
-    let plain = Bare::start(|mut stream| {
+    let plain = BareListener::start(|mut stream| {
         // It may have gone already.
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         Some(stream)
     })?;
-    let garbage = Bare::start(move |mut stream| {
+    let garbage = BareListener::start(move |mut stream| {
         // A first byte that no TLS record has.
         let _ = stream.write_all(&[&[0xff][..], &seed.bytes(4000)].concat());
         Some(stream)

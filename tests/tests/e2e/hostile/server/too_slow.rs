@@ -3,12 +3,12 @@
 use super::Ordeal;
 use anyhow::Result;
 use std::{thread, time::Duration};
-use unbox_tests::world::{Bare, Reply};
+use unbox_tests::world::{BareListener, Reply};
 
 /// Three devices at once, because each of them has to wait.
 #[test]
 fn silence_and_a_slow_drip_are_given_up_and_named() -> Result<()> {
-    let silent_below_tls = Bare::start(Some)?;
+    let silent_below_tls = BareListener::start(Some)?;
     let url = format!("https://localhost:{}", silent_below_tls.address.port());
     let ordeals = [
         Ordeal::begin(|_, _| Reply::Silence(Duration::from_hours(1)))?,

@@ -6,7 +6,7 @@ use unbox_tests::world::Reply;
 
 #[test]
 fn an_answer_of_another_type_is_not_read() -> Result<()> {
-    let mut ordeal = Ordeal::begin(|world, request| match world.honest(request) {
+    let mut ordeal = Ordeal::begin(|world, request| match world.honest_reply(request) {
         Reply::Whole { status, headers, body, .. } => {
             Reply::Whole { status, content_type: "text/html", headers, body }
         }

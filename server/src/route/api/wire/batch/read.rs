@@ -25,23 +25,23 @@ const MAX_BOUNDARY_BYTES: usize = 70;
 pub fn parse(content_type: &str, body: &Bytes) -> Result<Vec<BatchedRequest>, Status> {
     if body.len() > MAX_BATCH_BYTES {
         let message = format!("Request payload size exceeds the limit: {MAX_BATCH_BYTES} bytes.");
-        return Err(Status::new(Code::InvalidArgument, message).answered_as(413));
+        return Err(Status::new(Code::InvalidArgument, message).with_http(413));
     }
     let boundary = boundary(content_type)
-        .ok_or_else(|| refused("Expected a Content-Type of multipart/mixed with a boundary."))?;
+        .ok_or_else(|| format_error("Expected a Content-Type of multipart/mixed with a boundary."))?;
     let parts = split(&boundary, body)?;
     if parts.is_empty() {
-        return Err(refused("The batch has no requests."));
+        return Err(format_error("The batch has no requests."));
     }
     let numbered = parts.into_iter().enumerate();
     numbered
         .map(|(at, part)| {
-            read_part(&part).map_err(|rule| refused(&format!("Request {} of the batch: {rule}", at + 1)))
+            read_part(&part).map_err(|rule| format_error(&format!("Request {} of the batch: {rule}", at + 1)))
         })
         .collect()
 }
 
-fn refused(rule: &str) -> Status {
+fn format_error(rule: &str) -> Status {
     Status::new(Code::InvalidArgument, rule)
 }
 
@@ -91,11 +91,11 @@ fn split(boundary: &str, body: &Bytes) -> Result<Vec<Bytes>, Status> {
             return Ok(parts);
         }
         if parts.len() >= MAX_BATCH_PARTS {
-            return Err(refused(&format!("A batch has at most {MAX_BATCH_PARTS} requests.")));
+            return Err(format_error(&format!("A batch has at most {MAX_BATCH_PARTS} requests.")));
         }
         begun = Some(at);
     }
-    Err(refused("The batch ends before its closing boundary."))
+    Err(format_error("The batch ends before its closing boundary."))
 }
 
 /// Removes the line end before a boundary, which belongs to the boundary.

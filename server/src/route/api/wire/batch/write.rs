@@ -27,7 +27,7 @@ impl BatchWriter {
     pub fn head(&self, id: Option<&ContentId>, response: &Parts, length: Option<u64>) -> Vec<u8> {
         let mut head = format!("--{}\r\nContent-Type: application/http\r\n", self.boundary).into_bytes();
         if let Some(id) = id {
-            head.extend_from_slice(format!("Content-ID: {}\r\n", id.of_response()).as_bytes());
+            head.extend_from_slice(format!("Content-ID: {}\r\n", id.response_name()).as_bytes());
         }
         let status = response.status;
         let reason = status.canonical_reason().unwrap_or("Unknown");
@@ -62,7 +62,7 @@ impl BatchWriter {
 
 impl ContentId {
     /// Returns the name of the answer: `<response-...>`.
-    fn of_response(&self) -> String {
+    fn response_name(&self) -> String {
         match self.0.strip_prefix('<') {
             Some(rest) => format!("<response-{rest}"),
             None => format!("response-{}", self.0),

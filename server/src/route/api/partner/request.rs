@@ -42,7 +42,7 @@ impl Refused {
             ItemStatus::PermissionDenied => Status::new(Code::PermissionDenied, rule),
             _ => Status::invalid_field(field, rule),
         };
-        Self { item, status: status.because(reason) }
+        Self { item, status: status.with_reason(reason) }
     }
 
     pub(super) fn result(&self) -> ItemResult {
@@ -76,7 +76,7 @@ pub(super) fn check_section(section: SectionType) -> Result<(), Refused> {
 pub(super) struct Owners(HashMap<String, Option<CompanyId>>);
 
 impl Owners {
-    pub(super) async fn of_workspace(
+    pub(super) async fn find_by_workspace(
         &mut self,
         call: &Call,
         workspace: &str,
@@ -97,7 +97,7 @@ impl Owners {
     ) -> Result<Result<NewClaim, Refused>, Status> {
         let customer = match (asked.customer_id, asked.google_workspace_customer_id.as_str()) {
             (Some(customer), "") => Some(customer),
-            (None, workspace) if !workspace.is_empty() => match self.of_workspace(call, workspace).await? {
+            (None, workspace) if !workspace.is_empty() => match self.find_by_workspace(call, workspace).await? {
                 Some(customer) => Some(customer),
                 None => return Ok(Err(no_such_customer("googleWorkspaceCustomerId"))),
             },
@@ -217,10 +217,10 @@ pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refus
 }
 
 /// Turns the error of a claim into a status.
-pub(super) fn claim_refused(error: ServiceError) -> Status {
+pub(super) fn claim_error(error: ServiceError) -> Status {
     match error {
         ServiceError::Conflict(text) => {
-            Status::new(Code::AlreadyExists, text).because(Reason::DeviceAlreadyExists)
+            Status::new(Code::AlreadyExists, text).with_reason(Reason::DeviceAlreadyExists)
         }
         ServiceError::NotFound { what: "customer", .. } => no_such_customer("customerId").status,
         ServiceError::NotFound { what: "configuration", .. } => {

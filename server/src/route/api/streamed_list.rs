@@ -3,7 +3,7 @@
 
 use super::{
     call::{Answer, Call, Reply},
-    outgoing::{Gone, Outgoing, outgoing},
+    body_writer::{BodyWriter, Gone, body_writer},
     wire::{answer, long_list::LongList, status::Status},
 };
 use crate::route::{App, budget::Holders};
@@ -15,7 +15,7 @@ use std::{future::ready, sync::Arc};
 const PART_BYTES: usize = 512 * 1024;
 
 /// A list and the answer around it.
-pub(super) trait ListInParts: Send + 'static {
+pub(super) trait StreamedList: Send + 'static {
     /// An item in its written form.
     type Item: Serialize + Send + Sync;
     /// The path of the list within the answer.
@@ -31,9 +31,9 @@ pub(super) trait ListInParts: Send + 'static {
 }
 
 /// Answers with a list in parts. An error in the first part can still be an answer of its own.
-pub(super) async fn answer<L: ListInParts>(call: Call, mut list: L) -> Answer {
+pub(super) async fn answer<L: StreamedList>(call: Call, mut list: L) -> Answer {
     let whole = |rest: &Value| answer::respond(rest, call.standard()).map(Reply::Whole);
-    let Some(form) = LongList::asked_for(L::PATH, call.standard()) else {
+    let Some(form) = LongList::find(L::PATH, call.standard()) else {
         while L::READ_FOR_REST && !list.next().await?.is_empty() {}
         return whole(&list.rest()?);
     };
@@ -43,15 +43,15 @@ pub(super) async fn answer<L: ListInParts>(call: Call, mut list: L) -> Answer {
     if first.is_empty() {
         return whole(&list.rest()?);
     }
-    let (outgoing, body) = outgoing(call.app.request_timeout);
-    let mut part = form.before(list.rest()?)?;
+    let (outgoing, body) = body_writer(call.app.request_timeout);
+    let mut part = form.text_before(list.rest()?)?;
     let mut sending = Sending { app: Arc::clone(&call.app), holders: call.holders, form, outgoing };
     sending.form_items(&first, &mut part)?;
-    let part = memory.with(part);
+    let part = memory.with_bytes(part);
     tokio::spawn(async move {
         if sending.outgoing.send(part, ready(())).await.is_ok() {
             // There is nobody left to tell; the body ends as one that was cut off.
-            let _ = sending.rest(list).await;
+            let _ = sending.send_rest(list).await;
         }
     });
     Ok(Reply::Parts(body))
@@ -61,7 +61,7 @@ struct Sending {
     app: Arc<App>,
     holders: Holders,
     form: LongList,
-    outgoing: Outgoing,
+    outgoing: BodyWriter,
 }
 
 impl Sending {
@@ -69,20 +69,20 @@ impl Sending {
         items.iter().try_for_each(|item| self.form.write(item, to))
     }
 
-    async fn rest<L: ListInParts>(mut self, mut list: L) -> Result<(), Gone> {
+    async fn send_rest<L: StreamedList>(mut self, mut list: L) -> Result<(), Gone> {
         loop {
             let memory = self.app.memory.wait(self.holders, PART_BYTES, self.app.request_timeout).await;
             let memory = memory.map_err(|_| Gone)?;
             let mut part = Vec::new();
-            let items = list.next().await.map_err(|status| cut_off(&status))?;
+            let items = list.next().await.map_err(|status| cut_off_list(&status))?;
             let is_end = items.is_empty();
-            self.form_items(&items, &mut part).map_err(|status| cut_off(&status))?;
+            self.form_items(&items, &mut part).map_err(|status| cut_off_list(&status))?;
             if is_end {
-                let after = list.rest().and_then(|rest| self.form.after(rest));
-                part = after.map_err(|status| cut_off(&status))?;
+                let after = list.rest().and_then(|rest| self.form.text_after(rest));
+                part = after.map_err(|status| cut_off_list(&status))?;
             }
             drop(items);
-            self.outgoing.send(memory.with(part), ready(())).await?;
+            self.outgoing.send(memory.with_bytes(part), ready(())).await?;
             if is_end {
                 self.outgoing.end().await;
                 return Ok(());
@@ -91,7 +91,7 @@ impl Sending {
     }
 }
 
-fn cut_off(status: &Status) -> Gone {
+fn cut_off_list(status: &Status) -> Gone {
     tracing::warn!(status = status.message(), "a list was cut off");
     Gone
 }

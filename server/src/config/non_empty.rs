@@ -1,24 +1,24 @@
 //! Texts and lists that are there and empty: each is refused by its name, because none of them means anything.
 //! An empty path would be the server's own directory.
 
-use super::{ConfigError, Fragment, value::value};
+use super::{ConfigError, Fragment, value::value_error};
 use rustls::pki_types::ServerName;
 use std::path::Path;
 use unbox_common::secret::Secret;
 
 /// Returns the names of the server, all of which its certificate can carry.
-pub(super) fn names(given: Option<Vec<String>>) -> Result<Vec<String>, ConfigError> {
+pub(super) fn parse_names(given: Option<Vec<String>>) -> Result<Vec<String>, ConfigError> {
     let names = given.unwrap_or_default();
     if names.is_empty() || names.iter().any(|name| ServerName::try_from(name.as_str()).is_err()) {
         let expected = "at least one DNS name or address by which devices reach this server, such as \
             [\"enroll.example.com\"]";
-        return Err(value("names", expected));
+        return Err(value_error("names", expected));
     }
     Ok(names)
 }
 
 /// Checks that no path and no text is empty.
-pub(super) fn check(given: &Fragment) -> Result<(), ConfigError> {
+pub(super) fn check_not_empty(given: &Fragment) -> Result<(), ConfigError> {
     let Fragment { database, artifacts, models, tls, acme, tpm, log, .. } = given;
     let paths = [
         ("artifacts", artifacts, "a directory such as \"artifacts\""),
@@ -36,7 +36,7 @@ pub(super) fn check(given: &Fragment) -> Result<(), ConfigError> {
     ];
     match paths.into_iter().chain(texts).find(|(_, text, _)| text.is_some_and(|text| text.trim().is_empty()))
     {
-        Some((field, _, example)) => Err(value(field, format!("{example}, or no such line for the default"))),
+        Some((field, _, example)) => Err(value_error(field, format!("{example}, or no such line for the default"))),
         None => Ok(()),
     }
 }

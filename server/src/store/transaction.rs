@@ -9,18 +9,18 @@ use sqlx::{Any, AnyConnection, AnyPool, Executor as _, pool::PoolConnection};
 use std::ops::{Deref, DerefMut};
 
 /// A connection in a transaction. It is closed on drop.
-pub(super) struct Begun {
+pub(super) struct Transaction {
     /// Present until the transaction ends.
     connection: Option<PoolConnection<Any>>,
 }
 
-impl Begun {
+impl Transaction {
     pub(super) async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, sqlx::Error> {
-        let mut begun = Self { connection: Some(pool.acquire().await?) };
-        match begun.execute(dialect.begin()).await {
-            Ok(_) => Ok(begun),
+        let mut transaction = Self { connection: Some(pool.acquire().await?) };
+        match transaction.execute(dialect.begin()).await {
+            Ok(_) => Ok(transaction),
             Err(error) => {
-                begun.close().await;
+                transaction.close().await;
                 Err(error)
             }
         }
@@ -58,7 +58,7 @@ impl Begun {
     }
 }
 
-impl Drop for Begun {
+impl Drop for Transaction {
     fn drop(&mut self) {
         if let Some(mut connection) = self.connection.take() {
             connection.close_on_drop();
@@ -66,7 +66,7 @@ impl Drop for Begun {
     }
 }
 
-impl Deref for Begun {
+impl Deref for Transaction {
     type Target = AnyConnection;
 
     #[expect(clippy::expect_used, reason = "the connection is taken out by what consumes it only")]
@@ -75,7 +75,7 @@ impl Deref for Begun {
     }
 }
 
-impl DerefMut for Begun {
+impl DerefMut for Transaction {
     #[expect(clippy::expect_used, reason = "the connection is taken out by what consumes it only")]
     fn deref_mut(&mut self) -> &mut Self::Target {
         self.connection.as_mut().expect("a connection until the transaction ends")

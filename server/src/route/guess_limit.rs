@@ -25,8 +25,8 @@ const REMEMBERED_S: u64 = 24 * 3600;
 /// budget. Providers hand out networks of these sizes, and the owner of one must not get it 65,536 times.
 const WIDER: [(u32, u64); 2] = [(56, 4), (48, 16)];
 
-/// The guesses of all addresses.
-pub(super) struct Guesses {
+/// The counted guesses of all addresses, and the budgets that they use up.
+pub(super) struct GuessLimiter {
     rate: HourlyRate,
     hasher: RandomState,
     book: Mutex<Book>,
@@ -39,7 +39,7 @@ struct Book {
     remembered: Vec<u64>,
 }
 
-impl Guesses {
+impl GuessLimiter {
     pub(super) fn new(rate: HourlyRate) -> Self {
         let book = Mutex::new(Book { whole_at_ms: vec![0; CELLS], remembered: vec![0; CELLS] });
         Self { rate, hasher: RandomState::new(), book }
@@ -176,7 +176,7 @@ mod tests {
         Guess { series: "serial_number lenovo".to_owned(), value: format!("serial_number PF{number:06}") }
     }
 
-    fn at(seconds: u64) -> Duration {
+    fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
@@ -192,74 +192,74 @@ mod tests {
 
     #[test]
     fn so_many_miss_at_once_and_then_as_many_as_time_allows() {
-        let guesses = Guesses::new(HourlyRate { burst: 3, per_hour: 60 });
+        let limiter = GuessLimiter::new(HourlyRate { burst: 3, per_hour: 60 });
         let here = network("192.0.2.7");
-        let count = |number, now| guesses.count(here, &[serial(number)], at(now));
+        let count = |number, now| limiter.count(here, &[serial(number)], seconds(now));
         assert_eq!([0, 1, 2].map(|number| count(number, 0)), [None; 3]);
-        assert_eq!(count(3, 0), Some(at(60)));
-        assert_eq!(guesses.wait(here, &[serial(3)], at(59)), Some(at(1)), "an answer that would tell");
-        assert_eq!(guesses.wait(here, &[serial(7)], at(60)), None);
+        assert_eq!(count(3, 0), Some(seconds(60)));
+        assert_eq!(limiter.wait(here, &[serial(3)], seconds(59)), Some(seconds(1)), "an answer that would tell");
+        assert_eq!(limiter.wait(here, &[serial(7)], seconds(60)), None);
         assert_eq!(count(3, 60), None);
-        assert_eq!(count(4, 60), Some(at(60)));
+        assert_eq!(count(4, 60), Some(seconds(60)));
     }
 
     #[test]
     fn a_thousand_guesses_of_one_address_are_all_remembered() {
-        let guesses = Guesses::new(HourlyRate { burst: 1000, per_hour: 1 });
+        let limiter = GuessLimiter::new(HourlyRate { burst: 1000, per_hour: 1 });
         let here = network("192.0.2.7");
         for _ in 0..2 {
-            assert!((0..1000).all(|number| guesses.count(here, &[serial(number)], at(0)).is_none()));
+            assert!((0..1000).all(|number| limiter.count(here, &[serial(number)], seconds(0)).is_none()));
         }
-        assert!(guesses.count(here, &[serial(1000)], at(0)).is_some(), "the budget is spent");
+        assert!(limiter.count(here, &[serial(1000)], seconds(0)).is_some(), "the budget is spent");
     }
 
     #[test]
     fn the_same_guess_again_costs_nothing_and_is_answered() {
-        let guesses = Guesses::new(HourlyRate { burst: 2, per_hour: 1 });
+        let limiter = GuessLimiter::new(HourlyRate { burst: 2, per_hour: 1 });
         let here = network("192.0.2.7");
         for now in [0, 30, 3600] {
-            assert_eq!([0, 1].map(|number| guesses.count(here, &[serial(number)], at(now))), [None; 2]);
+            assert_eq!([0, 1].map(|number| limiter.count(here, &[serial(number)], seconds(now))), [None; 2]);
         }
-        assert!(guesses.count(here, &[serial(2)], at(30)).is_some());
-        assert_eq!(guesses.wait(here, &[serial(0)], at(30)), None, "it may have been claimed since");
-        assert_eq!(guesses.count(here, &[serial(0)], at(25 * 3600)), None, "a day later it counts again");
-        assert_eq!(guesses.count(here, &[serial(3)], at(25 * 3600)), None);
-        assert!(guesses.count(here, &[serial(4)], at(25 * 3600)).is_some());
+        assert!(limiter.count(here, &[serial(2)], seconds(30)).is_some());
+        assert_eq!(limiter.wait(here, &[serial(0)], seconds(30)), None, "it may have been claimed since");
+        assert_eq!(limiter.count(here, &[serial(0)], seconds(25 * 3600)), None, "a day later it counts again");
+        assert_eq!(limiter.count(here, &[serial(3)], seconds(25 * 3600)), None);
+        assert!(limiter.count(here, &[serial(4)], seconds(25 * 3600)).is_some());
     }
 
     #[test]
     fn whoever_had_an_answer_may_have_it_again() {
-        let guesses = Guesses::new(HourlyRate { burst: 1, per_hour: 1 });
+        let limiter = GuessLimiter::new(HourlyRate { burst: 1, per_hour: 1 });
         let here = network("192.0.2.7");
-        assert_eq!(guesses.wait(here, &[serial(1)], at(0)), None);
-        assert_eq!(guesses.count(here, &[serial(2)], at(1)), None);
-        assert_eq!(guesses.wait(here, &[serial(1)], at(2)), None);
-        assert!(guesses.wait(here, &[serial(3)], at(2)).is_some());
+        assert_eq!(limiter.wait(here, &[serial(1)], seconds(0)), None);
+        assert_eq!(limiter.count(here, &[serial(2)], seconds(1)), None);
+        assert_eq!(limiter.wait(here, &[serial(1)], seconds(2)), None);
+        assert!(limiter.wait(here, &[serial(3)], seconds(2)).is_some());
     }
 
     #[test]
     fn whoever_guesses_slows_down_nobody_else() {
-        let guesses = Guesses::new(DEFAULT);
+        let limiter = GuessLimiter::new(DEFAULT);
         let attacker = network("192.0.2.7");
         for number in 0..5000 {
-            guesses.count(attacker, &[serial(number)], at(0));
+            limiter.count(attacker, &[serial(number)], seconds(0));
         }
-        assert!(guesses.wait(attacker, &[serial(9999)], at(0)).is_some());
+        assert!(limiter.wait(attacker, &[serial(9999)], seconds(0)).is_some());
         for other in 0..=255 {
             let other = network(&format!("198.51.100.{other}"));
-            assert_eq!(guesses.count(other, &[serial(9999)], at(0)), None);
+            assert_eq!(limiter.count(other, &[serial(9999)], seconds(0)), None);
         }
         let other_maker = Guess { series: "serial_number dell".to_owned(), ..serial(9999) };
-        assert_eq!(guesses.wait(attacker, &[other_maker], at(0)), None);
+        assert_eq!(limiter.wait(attacker, &[other_maker], seconds(0)), None);
     }
 
     #[test]
     fn a_guess_beside_the_target_does_not_lead_around() {
-        let guesses = Guesses::new(HourlyRate { burst: 10, per_hour: 1 });
+        let limiter = GuessLimiter::new(HourlyRate { burst: 10, per_hour: 1 });
         let here = network("192.0.2.7");
-        let beside =
+        let mac_guess =
             |number: u64| Guess { series: format!("mac_address {number}"), value: number.to_string() };
-        let missed = (0..100).filter(|n| guesses.count(here, &[beside(*n), serial(*n)], at(0)).is_none());
+        let missed = (0..100).filter(|n| limiter.count(here, &[mac_guess(*n), serial(*n)], seconds(0)).is_none());
         assert_eq!(missed.count(), 10);
     }
 
@@ -270,9 +270,9 @@ mod tests {
             (56, (0..256).flat_map(|n| vec![format!("2001:db8:1:2{n:02x}::1"); 400]).collect(), 2000),
             (48, (0..65_536).map(|n| format!("2001:db8:1:{n:x}::1")).collect(), 8000),
         ] {
-            let guesses = Guesses::new(DEFAULT);
+            let limiter = GuessLimiter::new(DEFAULT);
             let counted = (0..).zip(&addresses).filter(|(number, address)| {
-                guesses.count(network(address), &[serial(*number)], at(0)).is_none()
+                limiter.count(network(address), &[serial(*number)], seconds(0)).is_none()
             });
             // Two of the budgets may share a cell.
             assert!((expected * 9 / 10..=expected).contains(&counted.count()), "/{part}");
@@ -281,12 +281,12 @@ mod tests {
 
     #[test]
     fn memory_is_what_it_was() {
-        let guesses = Guesses::new(DEFAULT);
+        let limiter = GuessLimiter::new(DEFAULT);
         for number in 0..2 * CELLS as u64 {
             let from = Network::of(std::net::Ipv4Addr::from(u32::try_from(number).unwrap()).into());
-            guesses.count(from, &[serial(number)], at(number));
+            limiter.count(from, &[serial(number)], seconds(number));
         }
-        let book = guesses.book.lock().unwrap();
+        let book = limiter.book.lock().unwrap();
         assert_eq!((book.whole_at_ms.len(), book.remembered.len()), (CELLS, CELLS));
     }
 
@@ -301,7 +301,7 @@ mod tests {
 
     /// Returns the identity of a hello that reveals most about one serial number, if maker and model are
     /// known.
-    fn widest(number: u64) -> HardwareIdentity {
+    fn widest_identity(number: u64) -> HardwareIdentity {
         use IdentifierKind::{BoardSerial, ChassisSerial, MacAddress, Manufacturer, Model, SerialNumber};
         let serial = format!("PF{number:06}");
         let names = ["Other 1", "Other 2", "Other 3"];
@@ -343,11 +343,11 @@ mod tests {
                 let members = members.map(|(kind, value)| Identifier::parse(kind, &value).unwrap());
                 claimed.insert(ClaimKey::of(&IdentifierSet::new(members).unwrap()).unwrap());
             }
-            let (guesses, attacker) = (Guesses::new(DEFAULT), network("192.0.2.7"));
-            let mut now = at(0);
+            let (limiter, attacker) = (GuessLimiter::new(DEFAULT), network("192.0.2.7"));
+            let mut now = seconds(0);
             loop {
                 let number = random(&mut state, SERIALS);
-                let sought = Sought::of(&widest(number));
+                let sought = Sought::of(&widest_identity(number));
                 let is_hit = sought.lookups.iter().any(|lookup| {
                     let key = |named: &String| ClaimKey { lookup: lookup.clone(), named: named.clone() };
                     sought.named.iter().any(|named| claimed.contains(&key(named)))
@@ -355,9 +355,9 @@ mod tests {
                 let guess = [serial(number)];
                 let ask = |now| {
                     if is_hit {
-                        guesses.wait(attacker, &guess, now)
+                        limiter.wait(attacker, &guess, now)
                     } else {
-                        guesses.count(attacker, &guess, now)
+                        limiter.count(attacker, &guess, now)
                     }
                 };
                 while let Some(wait) = ask(now) {

@@ -15,13 +15,13 @@ use rustls::{
 use std::{sync::Arc, time::Duration};
 
 /// Both sides, ready for handshakes.
-pub(super) struct Shake {
+pub(super) struct TlsHandshake {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     name: ServerName<'static>,
 }
 
-impl Shake {
+impl TlsHandshake {
     /// Sets both sides up like Unbox's server: one authority above each certificate, P-256, no session kept,
     /// and the server's preferred cipher suite; with a client certificate if `mutual`.
     pub(super) fn new(mutual: bool) -> Result<Self> {
@@ -62,34 +62,34 @@ impl Shake {
     }
 
     /// Returns the medians of many handshakes.
-    pub(super) fn halves(&self, times: usize) -> Result<Halves> {
+    pub(super) fn measure_halves(&self, times: usize) -> Result<Halves> {
         let (mut server, mut client) = (Vec::new(), Vec::new());
         for _ in 0..times.max(1) {
-            let halves = self.once()?;
+            let halves = self.measure_once()?;
             server.push(halves.server);
             client.push(halves.client);
         }
         Ok(Halves { server: super::median(server), client: super::median(client) })
     }
 
-    fn once(&self) -> Result<Halves> {
+    fn measure_once(&self) -> Result<Halves> {
         let mut halves = Halves::default();
         let mut to_client = Vec::new();
-        let mut client = timed(&mut halves.client, || {
+        let mut client = add_time(&mut halves.client, || {
             ClientConnection::new(Arc::clone(&self.client), self.name.clone()).context("start a client")
         })?;
-        let mut server = timed(&mut halves.server, || {
+        let mut server = add_time(&mut halves.server, || {
             ServerConnection::new(Arc::clone(&self.server)).context("start a server")
         })?;
         while client.is_handshaking() || server.is_handshaking() {
-            let to_server = timed(&mut halves.client, || said(&mut client, &to_client))?;
-            to_client = timed(&mut halves.server, || said(&mut server, &to_server))?;
+            let to_server = add_time(&mut halves.client, || answer_bytes(&mut client, &to_client))?;
+            to_client = add_time(&mut halves.server, || answer_bytes(&mut server, &to_server))?;
         }
         Ok(halves)
     }
 }
 
-fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
+fn add_time<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
     let started = Stopwatch::start();
     let done = work();
     *spent += started.elapsed();
@@ -97,7 +97,7 @@ fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
 }
 
 /// Returns the bytes that a side sends in answer to these.
-fn said<D>(
+fn answer_bytes<D>(
     side: &mut impl std::ops::DerefMut<Target = rustls::ConnectionCommon<D>>,
     mut told: &[u8],
 ) -> Result<Vec<u8>> {

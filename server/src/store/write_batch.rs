@@ -3,7 +3,7 @@
 //!
 //! Before a job reads rows that another may have left here, they are written: [`Tx::enrollment_facts`] and
 //! [`Tx::managed_facts`] check for their own device, and before every job that reads anything else the
-//! writer calls [`Tx::write_together`].
+//! writer calls [`Tx::write_batch`].
 
 use super::{StoreError, Tx};
 use crate::domain::{audit::Event, device::Device};
@@ -20,7 +20,7 @@ const STATEMENT_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// Rows that are not written yet.
 #[derive(Default)]
-pub(super) struct Together {
+pub(super) struct WriteBatch {
     /// Devices, none of them twice.
     pub(super) devices: Vec<Device>,
     /// Entries of reports.
@@ -39,14 +39,14 @@ pub(super) struct NewReport {
 
 impl Tx {
     /// Adds a device, or updates all its mutable fields, when the transaction is committed.
-    pub fn save_device_together(&mut self, device: Device) {
-        self.together.devices.retain(|one| one.id != device.id);
-        self.together.devices.push(device);
+    pub fn save_device_in_batch(&mut self, device: Device) {
+        self.batch.devices.retain(|one| one.id != device.id);
+        self.batch.devices.push(device);
     }
 
     /// Writes all waiting rows. Devices come first, because reports refer to them.
-    pub(super) async fn write_together(&mut self) -> Result<(), StoreError> {
-        let Together { devices, reports, events } = std::mem::take(&mut self.together);
+    pub(super) async fn write_batch(&mut self) -> Result<(), StoreError> {
+        let WriteBatch { devices, reports, events } = std::mem::take(&mut self.batch);
         for part in parts(&devices) {
             self.write_devices(part).await?;
         }
@@ -58,8 +58,8 @@ impl Tx {
 
     /// Writes the waiting rows if a device among them is bound to this key.
     pub(super) async fn write_before_reading_key(&mut self, key: Sha256) -> Result<(), StoreError> {
-        let has_key = self.together.devices.iter().any(|one| one.knows_key(key));
-        if has_key { self.write_together().await } else { Ok(()) }
+        let has_key = self.batch.devices.iter().any(|one| one.knows_key(key));
+        if has_key { self.write_batch().await } else { Ok(()) }
     }
 
     /// Writes the waiting rows if any is about this device, or the device of this claim.
@@ -68,10 +68,10 @@ impl Tx {
         device: Option<DeviceId>,
         claim: Option<ClaimId>,
     ) -> Result<(), StoreError> {
-        let Together { devices, reports, .. } = &self.together;
+        let WriteBatch { devices, reports, .. } = &self.batch;
         let saved = devices.iter().any(|one| Some(one.id) == device || Some(one.claim) == claim);
         let reported = reports.iter().any(|one| Some(one.device) == device);
-        if saved || reported { self.write_together().await } else { Ok(()) }
+        if saved || reported { self.write_batch().await } else { Ok(()) }
     }
 }
 

@@ -44,7 +44,7 @@ impl CopiedIdentity {
             renew_certificate: true,
         };
         let chain = self.enrolled.certificate_chain.iter().map(|der| CertificateDer::from(der.0.clone()));
-        let tls = image.tls_as(chain.collect(), self.key.clone_key())?;
+        let tls = image.client_config(chain.collect(), self.key.clone_key())?;
         let mut connection = Connection::open(image.address, &image.name, tls).await?;
         connection.post(CHECK_IN_PATH, serde_json::to_vec(&check_in).context("write the check-in")?).await
     }

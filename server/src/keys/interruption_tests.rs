@@ -71,7 +71,7 @@ fn retire_anchors(layout: &Layout) -> Result<(), KeyError> {
     anchors::retire(layout, reached, None, NOW, &SystemEntropy::new()).map(drop)
 }
 
-fn founded() -> (TempDir, Layout) {
+fn make_server() -> (TempDir, Layout) {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path().join("server"));
     let founding = Founding { names: names(), url: "https://enroll.example.com".to_owned() };
@@ -95,7 +95,7 @@ fn tree(layout: &Layout) -> Vec<(PathBuf, Vec<u8>)> {
 /// Returns the number of its changes.
 fn cut_everywhere(before: &[Command], command: Command, check: impl Fn(&Layout)) -> u32 {
     let prepared = || {
-        let (dir, layout) = founded();
+        let (dir, layout) = make_server();
         for command in before {
             command(&layout).unwrap();
         }
@@ -118,7 +118,7 @@ fn cut_everywhere(before: &[Command], command: Command, check: impl Fn(&Layout))
 }
 
 /// The numbers of roots, of payload keys and of root keys.
-fn trusted(layout: &Layout) -> (u64, usize, usize) {
+fn count_trusted(layout: &Layout) -> (u64, usize, usize) {
     let summary = survey(layout, &layout.server_certificate()).unwrap();
     (summary.root_version, summary.payload_keys.len(), summary.root_keys.len())
 }
@@ -126,11 +126,11 @@ fn trusted(layout: &Layout) -> (u64, usize, usize) {
 #[test]
 fn a_payload_key_is_rotated_and_retired_once_wherever_that_is_cut_off() {
     let changes = cut_everywhere(&[], rotate_payload_key, |layout| {
-        assert_eq!(trusted(layout), (2, 2, 1));
+        assert_eq!(count_trusted(layout), (2, 2, 1));
     });
     assert_eq!(changes, 3, "the key, the root, and the root for images");
     let changes = cut_everywhere(&[rotate_payload_key], retire_payload_keys, |layout| {
-        assert_eq!(trusted(layout), (3, 1, 1));
+        assert_eq!(count_trusted(layout), (3, 1, 1));
         assert!(!layout.payload_key(1).exists() && layout.payload_key(2).exists());
         assert!(matches!(retire_payload_keys(layout), Err(KeyError::NothingToRetire)));
     });
@@ -140,7 +140,7 @@ fn a_payload_key_is_rotated_and_retired_once_wherever_that_is_cut_off() {
 #[test]
 fn a_root_key_is_rotated_once_wherever_that_is_cut_off() {
     let changes = cut_everywhere(&[], rotate_root_key, |layout| {
-        assert_eq!(trusted(layout), (2, 1, 1));
+        assert_eq!(count_trusted(layout), (2, 1, 1));
         rotate_payload_key(layout).unwrap();
     });
     assert_eq!(changes, 3);
@@ -157,14 +157,14 @@ fn a_device_authority_is_rotated_once_wherever_that_is_cut_off() {
 
 #[test]
 fn anchors_are_rotated_and_retired_once_wherever_that_is_cut_off() {
-    let named = |layout: &Layout| anchors::present(layout, &load_roots(layout).unwrap()).unwrap();
+    let named = |layout: &Layout| anchors::anchors_in_force(layout, &load_roots(layout).unwrap()).unwrap();
     let chain = |layout: &Layout| certificates(&layout.server_certificate()).unwrap().len();
     let changes = cut_everywhere(&[], rotate_anchors, |layout| {
         let [old, new] = named(layout).try_into().unwrap();
         let own = load_authority(&layout.tls_ca()).unwrap();
         assert_eq!((own.certificate(), own.has_former(), chain(layout)), (&new, true, 2));
         assert_eq!(certificates(&layout.trusted_anchors()).unwrap(), [old, new]);
-        assert_eq!(trusted(layout).0, 2);
+        assert_eq!(count_trusted(layout).0, 2);
         assert!(!layout.next_tls_ca().exists());
     });
     assert_eq!(changes, 6);
@@ -174,13 +174,13 @@ fn anchors_are_rotated_and_retired_once_wherever_that_is_cut_off() {
         for anchors in [named(layout), certificates(&layout.trusted_anchors()).unwrap()] {
             assert_eq!(anchors, [own.certificate().clone()]);
         }
-        assert!(anchors::accepted(layout, &layout.server_certificate(), NOW).unwrap());
-        assert_eq!(trusted(layout).0, 3);
+        assert!(anchors::devices_accept_file(layout, &layout.server_certificate(), NOW).unwrap());
+        assert_eq!(count_trusted(layout).0, 3);
         assert!(matches!(retire_anchors(layout), Err(KeyError::NoFormerAnchor)));
     });
     assert_eq!(changes, 5);
     let changes = cut_everywhere(&[], add_anchor, |layout| {
-        assert_eq!((trusted(layout).0, named(layout).len()), (2, 2));
+        assert_eq!((count_trusted(layout).0, named(layout).len()), (2, 2));
     });
     assert_eq!(changes, 3);
 }
@@ -188,13 +188,13 @@ fn anchors_are_rotated_and_retired_once_wherever_that_is_cut_off() {
 #[test]
 fn no_anchor_is_retired_while_their_rotation_is_unfinished() {
     for changes in 2..6 {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         cut::fail_after(changes, || rotate_anchors(&layout)).unwrap_err();
         let before = tree(&layout);
         assert!(matches!(retire_anchors(&layout), Err(KeyError::Unfinished(_))), "{changes}");
         assert_eq!(tree(&layout), before);
         assert!(faults(&layout).iter().any(|fault| matches!(fault, KeyError::Unfinished(_))));
-        assert!(anchors::accepted(&layout, &layout.server_certificate(), NOW).unwrap());
+        assert!(anchors::devices_accept_file(&layout, &layout.server_certificate(), NOW).unwrap());
         assert!(io::load(&layout).is_ok(), "it is served all the same");
     }
 }
@@ -202,7 +202,7 @@ fn no_anchor_is_retired_while_their_rotation_is_unfinished() {
 #[test]
 fn a_missing_root_is_named_and_its_chain_is_never_continued() {
     for lost in 1..=3 {
-        let (_dir, layout) = founded();
+        let (_dir, layout) = make_server();
         rotate_payload_key(&layout).unwrap();
         rotate_payload_key(&layout).unwrap();
         fs::remove_file(layout.root(lost)).unwrap();
@@ -221,7 +221,7 @@ fn a_missing_root_is_named_and_its_chain_is_never_continued() {
 
 #[test]
 fn only_one_command_changes_keys_at_a_time() {
-    let (_dir, layout) = founded();
+    let (_dir, layout) = make_server();
     let before = tree(&layout);
     let lock = KeyLock::take(&layout).unwrap();
     for command in COMMANDS {
@@ -234,7 +234,7 @@ fn only_one_command_changes_keys_at_a_time() {
 
 #[test]
 fn keys_that_a_crash_left_half_written_are_removed_by_the_next_command() {
-    let (_dir, layout) = founded();
+    let (_dir, layout) = make_server();
     let left = layout.keys().join(".new-AbCdEf");
     files::write_new(&left, b"a private key", PRIVATE_FILE).unwrap();
     fs::File::options().write(true).open(&left).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
@@ -244,7 +244,7 @@ fn keys_that_a_crash_left_half_written_are_removed_by_the_next_command() {
 
 #[test]
 fn a_missing_file_is_told_with_the_step_that_helps() {
-    let (dir, layout) = founded();
+    let (dir, layout) = make_server();
     let told = io::load(&Layout::new(dir.path().join("nowhere"))).err().unwrap();
     assert!(matches!(told, KeyError::Missing(_)) && told.to_string().contains("--dir"), "{told}");
     let typo = dir.path().join("root-l.pem");

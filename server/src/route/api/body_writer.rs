@@ -6,7 +6,7 @@ use std::{io, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 
 /// The sender of a body's parts.
-pub(super) struct Outgoing {
+pub(super) struct BodyWriter {
     parts: mpsc::Sender<Part>,
     pause: Duration,
 }
@@ -21,7 +21,7 @@ enum Part {
 pub(super) struct Gone;
 
 /// Makes a body and its sender. The client may pause for this long before it takes the next part.
-pub(super) fn outgoing(pause: Duration) -> (Outgoing, Body) {
+pub(super) fn body_writer(pause: Duration) -> (BodyWriter, Body) {
     let (parts, receiver) = mpsc::channel(1);
     let next = async |mut receiver: mpsc::Receiver<Part>| match receiver.recv().await {
         Some(Part::Bytes(bytes)) => Some((Ok(bytes), receiver)),
@@ -29,10 +29,10 @@ pub(super) fn outgoing(pause: Duration) -> (Outgoing, Body) {
         // Otherwise a part could be taken for the whole.
         None => Some((Err(io::Error::other("the answer could not be finished")), receiver)),
     };
-    (Outgoing { parts, pause }, Body::from_stream(stream::unfold(receiver, next)))
+    (BodyWriter { parts, pause }, Body::from_stream(stream::unfold(receiver, next)))
 }
 
-impl Outgoing {
+impl BodyWriter {
     /// Sends a part; until `unhurried` is over, the client may take any time.
     pub(super) async fn send(&self, bytes: Bytes, unhurried: impl Future<Output = ()>) -> Result<(), Gone> {
         let place = tokio::select! {

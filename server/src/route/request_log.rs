@@ -28,7 +28,7 @@ pub(super) struct Subject {
 const NO_ROUTE: &str = "none";
 
 /// Passes a request on, and logs the outcome. Never a body, a token or an identifier.
-pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn log_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
@@ -39,9 +39,9 @@ pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: 
     let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let status = response.status().as_u16();
     let refusal = response.extensions().get::<RefusalKind>().copied();
-    app.metrics.request(route, status, took);
+    app.metrics.count_request(route, status, took);
     if let Some(kind) = refusal {
-        app.metrics.refused(kind);
+        app.metrics.count_refusal(kind);
     }
     let certificate = peer.and_then(|peer| peer.device);
     let subject = response.extensions().get::<Subject>().copied().or_else(|| {
@@ -54,7 +54,7 @@ pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: 
         route,
         status,
         duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        bytes = bytes(&response),
+        bytes = body_bytes(&response),
         peer = peer.map(|peer| tracing::field::display(peer.address.ip().to_canonical())),
         device = subject.map(|subject| subject.device.get()),
         generation = subject.map(|subject| subject.generation.0),
@@ -64,7 +64,7 @@ pub(super) async fn record(State(app): State<Arc<App>>, request: Request, next: 
 }
 
 /// Returns the size of the answer's body, if it is known: a file is streamed, with its length announced.
-fn bytes(response: &Response) -> Option<u64> {
+fn body_bytes(response: &Response) -> Option<u64> {
     let announced = response.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
     announced.or_else(|| response.body().size_hint().exact())

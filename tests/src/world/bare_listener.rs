@@ -12,14 +12,14 @@ use std::{
 
 /// A running listener, which stops when dropped.
 #[derive(Debug)]
-pub struct Bare {
+pub struct BareListener {
     /// The address on which it listens.
     pub address: SocketAddr,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Bare {
+impl BareListener {
     /// Gives every connection to `treat`, one after the other. Those that it returns stay open and silent.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Bare {
     }
 }
 
-impl Drop for Bare {
+impl Drop for BareListener {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Relaxed);
         // It waits for a connection, so it gets one.

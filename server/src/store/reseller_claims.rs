@@ -4,7 +4,7 @@
 use super::{
     Reader, StoreError,
     claims::{claim, claim_columns},
-    error::failed,
+    error::statement_error,
     row::Fields,
 };
 use crate::domain::{actor::Scope, claim::Claim};
@@ -53,7 +53,7 @@ impl Reader {
         // One statement for all of them would sort the rest of the first: no index has the order of several
         // customers from the middle of one.
         let mut claims = Vec::new();
-        for customer in self.with_claims(reseller, customers).await? {
+        for customer in self.customers_with_claims(reseller, customers).await? {
             let found = u32::try_from(claims.len()).unwrap_or(u32::MAX);
             if after.is_some_and(|after| customer < after.customer) {
                 continue;
@@ -63,7 +63,7 @@ impl Reader {
             }
             let after = after.filter(|after| after.customer == customer);
             claims.extend(
-                self.run_of_claims(
+                self.list_run_of_claims(
                     reseller,
                     Of::Customer(customer, after.map(|after| after.claim)),
                     limit - found,
@@ -84,18 +84,18 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<Claim>, StoreError> {
         let Some(ResellerCursor { customer, claim }) = after else {
-            return self.run_of_claims(reseller, Of::CustomersAfter(None), limit).await;
+            return self.list_run_of_claims(reseller, Of::CustomersAfter(None), limit).await;
         };
-        let mut claims = self.run_of_claims(reseller, Of::Customer(customer, Some(claim)), limit).await?;
+        let mut claims = self.list_run_of_claims(reseller, Of::Customer(customer, Some(claim)), limit).await?;
         let found = u32::try_from(claims.len()).unwrap_or(u32::MAX);
         if found < limit {
             let behind = Of::CustomersAfter(Some(customer));
-            claims.extend(self.run_of_claims(reseller, behind, limit - found).await?);
+            claims.extend(self.list_run_of_claims(reseller, behind, limit - found).await?);
         }
         Ok(claims)
     }
 
-    async fn run_of_claims(
+    async fn list_run_of_claims(
         &mut self,
         reseller: CompanyId,
         of: Of,
@@ -112,12 +112,12 @@ impl Reader {
         };
         sql.push(" ORDER BY c.customer_id, c.id LIMIT ").bind(i64::from(limit));
         let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(failed("list a reseller's claims"))?;
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list a reseller's claims"))?;
         rows.iter().map(claim).collect()
     }
 
     /// Returns those of these customers for which the reseller has registered anything, in order.
-    async fn with_claims(
+    async fn customers_with_claims(
         &mut self,
         reseller: CompanyId,
         customers: &[CompanyId],
@@ -125,10 +125,10 @@ impl Reader {
         let mut sql = self.sql("SELECT c.customer_id FROM claim_counts AS c WHERE c.claims > 0");
         sql.scope_of_claims(Scope::Reseller(reseller))
             .push(" AND c.customer_id IN ")
-            .list(customers.iter().map(|customer| customer.get()))
+            .push_list(customers.iter().map(|customer| customer.get()))
             .push(" ORDER BY c.customer_id");
         let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(failed("list a reseller's customers"))?;
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list a reseller's customers"))?;
         rows.iter()
             .map(|row| Fields::of(row, "claim_counts", "customer_id").id("customer_id", CompanyId::new))
             .collect()
@@ -145,10 +145,10 @@ impl Reader {
         );
         sql.scope_of_claims(Scope::Reseller(reseller));
         if !customers.is_empty() {
-            sql.push(" AND c.customer_id IN ").list(customers.iter().map(|customer| customer.get()));
+            sql.push(" AND c.customer_id IN ").push_list(customers.iter().map(|customer| customer.get()));
         }
         let row =
-            sql.query().fetch_one(self.connection()).await.map_err(failed("count a reseller's claims"))?;
+            sql.query().fetch_one(self.connection()).await.map_err(statement_error("count a reseller's claims"))?;
         Fields::of(&row, "claim_counts", "claims").count("claims")
     }
 }

@@ -1,6 +1,6 @@
 //! Limits of the database itself: the connections that it accepts, and read-only access.
 
-use super::{Dialect, POSTGRES_CONNECTIONS, Store, StoreError, error::failed, open, row::Fields};
+use super::{Dialect, POSTGRES_CONNECTIONS, Store, StoreError, error::statement_error, open, row::Fields};
 use sqlx::AnyConnection;
 
 /// The connections that a PostgreSQL server accepts.
@@ -27,7 +27,7 @@ impl ConnectionLimit {
         dialect: Dialect,
     ) -> Result<Option<Self>, StoreError> {
         let Some(query) = dialect.connections() else { return Ok(None) };
-        let row = sqlx::query(query).fetch_one(connection).await.map_err(failed("count connections"))?;
+        let row = sqlx::query(query).fetch_one(connection).await.map_err(statement_error("count connections"))?;
         let fields = Fields::of(&row, "pg_database", "allowed");
         Ok(Some(Self { allowed: fields.count("allowed")?, used: fields.count("used")? }))
     }
@@ -55,7 +55,7 @@ impl Store {
         let Some(query) = self.0.dialect.read_only() else { return Ok(false) };
         let mut reader = self.reader().await?;
         let row = sqlx::query(query).fetch_one(reader.connection()).await;
-        let row = row.map_err(failed("see whether the database is read-only"))?;
+        let row = row.map_err(statement_error("see whether the database is read-only"))?;
         Ok(Fields::of(&row, "pg_settings", "read_only").read::<i64>("read_only")? != 0)
     }
 }

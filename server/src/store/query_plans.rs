@@ -48,11 +48,11 @@ fn scopes() -> [Scope; 3] {
     [Scope::Operator, Scope::Customer(company(1)), Scope::Reseller(company(2))]
 }
 
-fn after(key: &str) -> PageRequest {
-    PageRequest::following(Some(key.to_owned()))
+fn page_after(key: &str) -> PageRequest {
+    PageRequest::from_cursor(Some(key.to_owned()))
 }
 
-fn somebody(kind: CompanyKind) -> Company {
+fn example_company(kind: CompanyKind) -> Company {
     Company {
         id: company(1),
         kind,
@@ -95,7 +95,7 @@ async fn lists(reader: &mut Reader) -> Vec<Listed> {
 }
 
 async fn claims(reader: &mut Reader, all: &mut Vec<Listed>) {
-    let page = after("5");
+    let page = page_after("5");
     let any = ClaimFilter::default;
     for scope in scopes() {
         for released in [false, true] {
@@ -122,7 +122,7 @@ async fn claims(reader: &mut Reader, all: &mut Vec<Listed>) {
 }
 
 async fn devices_and_records(reader: &mut Reader, all: &mut Vec<Listed>) {
-    let page = after("5");
+    let page = page_after("5");
     let any = DeviceFilter::default;
     for scope in scopes() {
         for filter in [
@@ -150,7 +150,7 @@ async fn devices_and_records(reader: &mut Reader, all: &mut Vec<Listed>) {
 }
 
 async fn audit(reader: &mut Reader, all: &mut Vec<Listed>) {
-    let page = after("5");
+    let page = page_after("5");
     let any = AuditFilter::default;
     let few = AuditFilter { subjects: vec![Subject::Unknown, Subject::Company(company(1))], ..any() };
     run(all, "audit", Order::FewRows, reader.audit(Scope::Operator, &few, &page)).await;
@@ -168,7 +168,7 @@ async fn audit(reader: &mut Reader, all: &mut Vec<Listed>) {
 }
 
 async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
-    let page = after("5");
+    let page = page_after("5");
     // A company sees only itself.
     let order = if scope == Scope::Operator { Order::Index } else { Order::FewRows };
     for kind in [None, Some(CompanyKind::Customer)] {
@@ -176,7 +176,7 @@ async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) 
         run(all, "companies", order, reader.companies(scope, &filter, &page)).await;
     }
     for kind in [CompanyKind::Customer, CompanyKind::Reseller] {
-        run(all, "links", Order::Index, reader.links(scope, &somebody(kind), &page)).await;
+        run(all, "links", Order::Index, reader.links(scope, &example_company(kind), &page)).await;
     }
     for of in [AccountsOf::Anybody, AccountsOf::Operator, AccountsOf::Company(company(1))] {
         for kind in [None, Some(AccountKind::User)] {
@@ -188,7 +188,7 @@ async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) 
     run(all, "api_keys", Order::Index, keys).await;
     // A company has few keys, which are sorted by account.
     run(all, "api_keys", Order::FewRows, reader.api_keys(scope, KeysOf::Company(company(1)), &page)).await;
-    let keys = after("0123456789abcdef0123456789abcdef01234567");
+    let keys = page_after("0123456789abcdef0123456789abcdef01234567");
     // So does one account.
     run(all, "service_account_keys", Order::FewRows, reader.service_account_keys(scope, account, &keys))
         .await;
@@ -198,7 +198,7 @@ async fn organisation(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) 
 }
 
 async fn catalogue(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
-    let page = after("5");
+    let page = page_after("5");
     for customer in [None, Some(company(1))] {
         let configurations = reader.configurations(scope, customer, &page);
         run(all, "configurations", Order::Index, configurations).await;
@@ -207,7 +207,7 @@ async fn catalogue(reader: &mut Reader, all: &mut Vec<Listed>, scope: Scope) {
     for of in [ArtifactsOf::Anybody, ArtifactsOf::Operator, ArtifactsOf::Customer(company(1))] {
         run(all, "artifacts", Order::TwoPages, reader.artifacts(scope, of, &page)).await;
     }
-    run(all, "dpcs", Order::Index, reader.dpcs(&after("kiosk"))).await;
+    run(all, "dpcs", Order::Index, reader.dpcs(&page_after("kiosk"))).await;
 }
 
 /// Returns the names of the methods that take a page, from the files of this folder.
