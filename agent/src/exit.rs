@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn the_exit_code_says_who_has_to_do_something() {
         let refused = |kind| {
-            Exit::from_failure(&Failure::from(Refusal { problem: Problem::new(kind).into(), retry_after: None }))
+            Exit::from_failure(&Failure::from(Refusal {
+                problem: Problem::new(kind).into(),
+                retry_after: None,
+            }))
         };
         assert_eq!(refused(RefusalKind::Busy), Exit::TryAgain);
         assert_eq!(refused(RefusalKind::NotClaimed), Exit::Administrator);

@@ -12,7 +12,7 @@ use unbox_agent::{
     boot::Layout,
     files,
     identity::{
-        SurveyReport, State,
+        State, SurveyReport,
         io::{CaptureError, capture, survey},
         survey_text,
     },

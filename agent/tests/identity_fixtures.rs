@@ -6,7 +6,7 @@
 use std::{io::Write as _, path::Path};
 use unbox_agent::{
     boot::Layout,
-    identity::{Place, SurveyReport, State, Survey, Verdict, io::survey, registration_row, warnings},
+    identity::{Place, State, Survey, SurveyReport, Verdict, io::survey, registration_row, warnings},
 };
 use unbox_common::models::Models;
 

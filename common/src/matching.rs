@@ -236,7 +236,8 @@ fn is_same_machine(now: &HardwareIdentity, enrolled: &HardwareIdentity) -> bool 
     if has_same || has_other {
         return has_same;
     }
-    let parts = || enrolled.observations().iter().map(|one| &one.identifier).filter(|one| identifies(one.kind()));
+    let parts =
+        || enrolled.observations().iter().map(|one| &one.identifier).filter(|one| identifies(one.kind()));
     parts().next().is_some() && parts().all(|one| now.shows(one))
 }
 

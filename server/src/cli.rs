@@ -200,8 +200,12 @@ impl Cli {
             // A command does one thing: a second thread would only cost time to start.
             Command::Init(command) => single_threaded_runtime()?.block_on(command.run(&global, &mut output)),
             Command::Doctor => single_threaded_runtime()?.block_on(doctor::run(&global, &mut output)),
-            Command::Backup(command) => single_threaded_runtime()?.block_on(command.run(&global, &mut output)),
-            Command::Restore(command) => single_threaded_runtime()?.block_on(command.run(&global, &mut output)),
+            Command::Backup(command) => {
+                single_threaded_runtime()?.block_on(command.run(&global, &mut output))
+            }
+            Command::Restore(command) => {
+                single_threaded_runtime()?.block_on(command.run(&global, &mut output))
+            }
             Command::Administration(command) => single_threaded_runtime()?.block_on(async {
                 let opened = command.open(&global).await?;
                 let exit = command.run(&opened, &mut output).await;

@@ -38,7 +38,9 @@ pub fn read_token(volume: impl Read + Seek) -> Result<Secret, NotUsed> {
     if file.size > MAX_FILE_BYTES {
         return Err(NotUsed::TooLarge);
     }
-    parse_token_file(&volume.read_chain(file.cluster, file.size).map_err(|error| NotUsed::from_read_error(&error))?)
+    parse_token_file(
+        &volume.read_chain(file.cluster, file.size).map_err(|error| NotUsed::from_read_error(&error))?,
+    )
 }
 
 /// A volume, with the geometry from its first sector, in bytes.

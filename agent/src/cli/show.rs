@@ -147,7 +147,9 @@ fn effective_settings(from: &StartingPoint, layout: &Layout) -> EffectiveSetting
             problem: None,
             media,
         },
-        Err(error) => EffectiveSettings { problem: Some(chain(&error)), media, ..EffectiveSettings::default() },
+        Err(error) => {
+            EffectiveSettings { problem: Some(chain(&error)), media, ..EffectiveSettings::default() }
+        }
     }
 }
 

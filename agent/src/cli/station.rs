@@ -7,13 +7,13 @@ use crate::{
     exit::Exit,
     station::{
         Verdict,
-        test_station::{TestStation, Equipment, Place, Server, StationStatus},
         check::TestedUnit,
         io::{StationError, read_scan},
         printer::Printer,
         report::{late_answers_text, tally_text, unit_text},
         screen::{self, state::ScreenState},
         shift::Shift,
+        test_station::{Equipment, Place, Server, StationStatus, TestStation},
     },
 };
 use anyhow::Context as _;
@@ -186,7 +186,11 @@ fn process_queue(test_station: &mut TestStation, out: &mut impl Write) -> anyhow
     Ok(changed)
 }
 
-fn print_label(test_station: &TestStation, unit: Option<&TestedUnit>, out: &mut impl Write) -> io::Result<()> {
+fn print_label(
+    test_station: &TestStation,
+    unit: Option<&TestedUnit>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let Some(unit) = unit else {
         return writeln!(out, "No label: there is no unit yet. Scan one.");
     };

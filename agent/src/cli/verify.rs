@@ -8,7 +8,7 @@ use crate::{
     station::{
         Verdict,
         check::TestedUnit,
-        io::{OrderFile, Reference, Unit, read_labels, list_units},
+        io::{OrderFile, Reference, Unit, list_units, read_labels},
         junit::Junit,
         order::OrderIndex,
         report::{RunReport, UnitReport, json_line, run_text, unit_text},
@@ -82,7 +82,9 @@ fn verify_units(verify: &Verify, roots: &[PathBuf]) -> anyhow::Result<Verdict> {
     let output = Output { json: verify.json };
     let summary = match &verify.junit {
         None => test_units(&units, &reference, registry, &output, None)?,
-        Some(path) => with_junit(path, |junit| test_units(&units, &reference, registry, &output, Some(junit)))?,
+        Some(path) => {
+            with_junit(path, |junit| test_units(&units, &reference, registry, &output, Some(junit)))?
+        }
     };
     let index = reference.order.as_ref().map(OrderFile::index);
     output.write_run(&summary, index)?;
@@ -148,7 +150,11 @@ struct Output {
 
 impl Output {
     fn write_unit(&self, out: &mut impl Write, unit: &TestedUnit) -> io::Result<()> {
-        if self.json { write_json(out, &UnitReport::from(unit)) } else { out.write_all(unit_text(unit).as_bytes()) }
+        if self.json {
+            write_json(out, &UnitReport::from(unit))
+        } else {
+            out.write_all(unit_text(unit).as_bytes())
+        }
     }
 
     fn write_run(&self, summary: &Summary, order: Option<&OrderIndex>) -> io::Result<()> {

@@ -47,7 +47,10 @@ pub(super) enum RoundEnd {
 }
 
 /// Tries until there is a complete grant, or until trying again cannot help.
-pub(super) async fn retry_until_granted(session: &mut Session, identity: &HardwareIdentity) -> Result<(), Exit> {
+pub(super) async fn retry_until_granted(
+    session: &mut Session,
+    identity: &HardwareIdentity,
+) -> Result<(), Exit> {
     loop {
         match ask_for_grant(session, identity).await {
             Ok(()) => {

@@ -141,7 +141,9 @@ pub(crate) async fn report(session: &mut Session, when: When) -> Result<Exit, Ex
     match round::perform(session, when, async |session| read_identity(session)).await {
         Ok(RoundEnd::NotEnrolled) => Ok(exit_at_rest(session, "This device is not enrolled yet.")),
         // A person who ran the command wants to see the result.
-        Ok(RoundEnd::Rest(_)) if when == When::AtOnce => Ok(exit_at_rest(session, "The server has nothing new.")),
+        Ok(RoundEnd::Rest(_)) if when == When::AtOnce => {
+            Ok(exit_at_rest(session, "The server has nothing new."))
+        }
         Ok(RoundEnd::Rest(_) | RoundEnd::Granted) => Ok(Exit::Done),
         Err(failure) => stop(session, &failure),
     }

@@ -52,7 +52,8 @@ pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyEr
     let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
     let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });
     let attributes = Attributes { mode: files::PRIVATE_FILE, owner };
-    Entry::from_path(&layout.device_key())?.write(attributes, |file| file.write_all(text.expose().as_bytes()))?;
+    Entry::from_path(&layout.device_key())?
+        .write(attributes, |file| file.write_all(text.expose().as_bytes()))?;
     Ok(key)
 }
 
@@ -66,7 +67,8 @@ pub fn device_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyEr
 pub fn bind_to_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<bool, FilesError> {
     make_exchange(layout)?;
     let known = machine(layout)?;
-    let is_other = known.as_ref().is_some_and(|machine| machine.is_other_than(&Machine::from_identity(identity)));
+    let is_other =
+        known.as_ref().is_some_and(|machine| machine.is_other_than(&Machine::from_identity(identity)));
     if is_other {
         // The key goes last, apart from its machine: until it is gone, a power cut does not change the
         // verdict.

@@ -21,8 +21,8 @@ pub mod vpd;
 mod warning;
 
 pub use eligible::{Eligible, Verdict, eligibility};
-pub use show::{SurveyReport, ReportedIdentifier, ReportedRefusal, registration_row, survey_text};
-pub use source::{PlaceResult, Place, State, Unreadable};
+pub use show::{ReportedIdentifier, ReportedRefusal, SurveyReport, registration_row, survey_text};
+pub use source::{Place, PlaceResult, State, Unreadable};
 pub use warning::{rank, warnings};
 
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,11 @@ pub struct Survey {
 impl Survey {
     /// Checks candidates against the rules; they come in the order of their sources, strongest first.
     #[must_use]
-    pub fn from_candidates(candidates: Vec<Candidate>, mut refused: Vec<Refused>, unreadable: Vec<Unreadable>) -> Self {
+    pub fn from_candidates(
+        candidates: Vec<Candidate>,
+        mut refused: Vec<Refused>,
+        unreadable: Vec<Unreadable>,
+    ) -> Self {
         let mut accepted: Vec<(Observed, String)> = Vec::new();
         for candidate in candidates {
             let because = match candidate.parse() {

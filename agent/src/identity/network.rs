@@ -158,7 +158,11 @@ mod tests {
             ("/sys/devices/virtual/mac80211_hwsim/hwsim0", &[], true, Behind::Software),
         ] {
             let removable: Vec<String> = removable.iter().map(|word| (*word).to_owned()).collect();
-            assert_eq!(classify_hardware(device, &removable, is_pc), expected, "{device} {removable:?} {is_pc}");
+            assert_eq!(
+                classify_hardware(device, &removable, is_pc),
+                expected,
+                "{device} {removable:?} {is_pc}"
+            );
         }
     }
 }

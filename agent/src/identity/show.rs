@@ -2,8 +2,8 @@
 //! row to register.
 
 use super::{
-    Disagreement, Eligible, Facts, PlaceResult, Refused, State, Survey, Unreadable, Verdict, eligibility, rank,
-    warnings,
+    Disagreement, Eligible, Facts, PlaceResult, Refused, State, Survey, Unreadable, Verdict, eligibility,
+    rank, warnings,
 };
 use crate::console::plain;
 use serde::Serialize;

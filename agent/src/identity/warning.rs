@@ -37,7 +37,9 @@ fn weakness(identity: &HardwareIdentity) -> Option<String> {
         Rank::Uuid => "a UUID, which a new main board or a change in the firmware's set-up replaces",
         Rank::MacAddress => "MAC addresses, which go with the network card or the main board",
         Rank::Modem => "the number of its modem, which goes with the modem",
-        Rank::Serial if has_only_part_serials(identity) => "the serial number of a part, which goes with that part",
+        Rank::Serial if has_only_part_serials(identity) => {
+            "the serial number of a part, which goes with that part"
+        }
         Rank::Key | Rank::CertifiedDeviceId | Rank::Serial => return None,
     };
     Some(format!(

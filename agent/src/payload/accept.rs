@@ -147,7 +147,8 @@ pub(crate) mod tests {
     }
 
     fn kind(grant: &Grant, ledger: &Ledger) -> &'static str {
-        let rejected = accept(grant, &trust().with_newer_roots(&grant.roots), ledger, requester(), NOW).unwrap_err();
+        let rejected =
+            accept(grant, &trust().with_newer_roots(&grant.roots), ledger, requester(), NOW).unwrap_err();
         crate::failure::Failure::from(rejected).kind()
     }
 

@@ -379,7 +379,9 @@ const fn status_of(error: &Failure) -> Option<u16> {
     }
 }
 
-async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DeviceFault> {
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, DeviceFault> {
     task::spawn_blocking(work).await.map_err(|_| worker_error())
 }
 
@@ -559,7 +561,8 @@ mod tests {
             let refused = device.fetch(&artifact).await.unwrap_err();
             assert_eq!(refused.kind(), expected);
             assert_eq!(device.stored(&artifact), None);
-            let left = part_path(&device.layout.artifacts(), &artifact).metadata().map_or(0, |left| left.len());
+            let left =
+                part_path(&device.layout.artifacts(), &artifact).metadata().map_or(0, |left| left.len());
             assert_eq!(left, 0, "{expected}");
         }
     }

@@ -1,10 +1,10 @@
 //! One unit with all its sources: from a survey, its labels and the order to a verdict.
 
 use super::{
+    duplicates::IdentifierIndex,
     label,
     machine::Machine,
     order::{Ordered, Row},
-    duplicates::IdentifierIndex,
     verdict::{Finding, Judgement, Reason, Verdict, Witness},
     verify::{Expected, Statement, verify},
 };
@@ -153,7 +153,9 @@ impl SurveyedUnit {
 
     /// Takes in the identifiers from the server's claim.
     pub fn add_claim(&mut self, said: impl IntoIterator<Item = Identifier>) {
-        self.expected.said.extend(said.into_iter().map(|one| Statement::with_one_meaning(Witness::Claim, one)));
+        self.expected
+            .said
+            .extend(said.into_iter().map(|one| Statement::with_one_meaning(Witness::Claim, one)));
     }
 
     /// Compares the unit with those before it. `number` distinguishes this unit from the others, and
@@ -161,7 +163,8 @@ impl SurveyedUnit {
     pub fn compare(&mut self, index: &IdentifierIndex, number: u32, named: impl Fn(u32) -> String) {
         if let Some(identity) = self.identity() {
             let repeated = index.find_duplicates(identity, number).into_iter();
-            let findings = repeated.map(|(other, one)| super::duplicates::duplicate_finding(&named(other), &one));
+            let findings =
+                repeated.map(|(other, one)| super::duplicates::duplicate_finding(&named(other), &one));
             self.expected.findings.extend(findings.collect::<Vec<_>>());
         }
     }
@@ -171,8 +174,11 @@ impl SurveyedUnit {
     pub fn judge(mut self, name: String) -> TestedUnit {
         self.expected.findings.extend(self.unasked.map(server_unavailable_finding));
         let unusable = self.expected.findings.iter().any(|one| one.reason == Reason::UnitUnusable);
-        let judged =
-            if unusable { Judgement::from_findings(self.expected.findings) } else { verify(&self.machine, self.expected) };
+        let judged = if unusable {
+            Judgement::from_findings(self.expected.findings)
+        } else {
+            verify(&self.machine, self.expected)
+        };
         TestedUnit { name, judged, identity: self.machine.identity }
     }
 }
@@ -249,7 +255,8 @@ mod tests {
 
     #[test]
     fn a_unit_that_cannot_be_looked_at_moves_no_cursor() {
-        let tested = SurveyedUnit::new_unusable("/a\u{1b}[2J\u{9b}\u{202e} holds no machine.", "Name another.");
+        let tested =
+            SurveyedUnit::new_unusable("/a\u{1b}[2J\u{9b}\u{202e} holds no machine.", "Name another.");
         let problem = tested.judge(String::new()).judged.findings.remove(0).problem;
         assert_eq!(problem, "/a [2J holds no machine.");
     }

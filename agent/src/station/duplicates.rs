@@ -56,7 +56,8 @@ pub fn duplicate_finding(other: &str, identifier: &Identifier) -> Finding {
 /// identifiers.
 #[must_use]
 pub fn fingerprint(identity: &HardwareIdentity) -> String {
-    let all: Vec<String> = distinguishing_identifiers(identity).map(|one| unique_form(identity, one)).collect();
+    let all: Vec<String> =
+        distinguishing_identifiers(identity).map(|one| unique_form(identity, one)).collect();
     Sha256::of(all.join("\n").as_bytes()).to_string()
 }
 

@@ -6,7 +6,7 @@
 //! A device follows newer signing roots by itself when it enrolls and when it checks in. An old folder
 //! costs it extra steps, and a very old one several tries; so it gets the newest root here.
 
-use super::server_client::{ServerClient, ServerClientError, Registration};
+use super::server_client::{Registration, ServerClient, ServerClientError};
 use crate::{
     boot::{BootError, Layout, Trust, io::read_trust},
     entropy::Entropy,

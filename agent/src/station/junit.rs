@@ -98,7 +98,11 @@ mod tests {
     fn a_report_counts_and_escapes() {
         let unit = |name: &str, verdict| {
             let finding = Finding::new(Reason::Different, verdict, "\"a\" is <b>.", "Do & tell.");
-            let judged = if verdict == Verdict::Pass { Judgement::default() } else { Judgement::from_findings(vec![finding]) };
+            let judged = if verdict == Verdict::Pass {
+                Judgement::default()
+            } else {
+                Judgement::from_findings(vec![finding])
+            };
             TestedUnit { name: name.to_owned(), judged, identity: None }
         };
         let mut file = Cursor::new(Vec::new());

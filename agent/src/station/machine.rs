@@ -28,7 +28,9 @@ impl From<&Survey> for Machine {
         for one in &survey.refused {
             let blank = matches!(one.because, RefusedBecause::Rule(Rule::Placeholder | Rule::Empty));
             if blank && !one.candidate.value.trim().is_empty() {
-                placeholders.entry(one.candidate.kind).or_insert_with(|| make_printable(&one.candidate.value));
+                placeholders
+                    .entry(one.candidate.kind)
+                    .or_insert_with(|| make_printable(&one.candidate.value));
             }
         }
         let unread =

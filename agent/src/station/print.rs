@@ -113,14 +113,18 @@ impl UnitLabel {
         );
         let heading_y = MARGIN_MM + 2.4;
         // Writing to a String cannot fail.
-        let _ = writeln!(svg, "<text x=\"{MARGIN_MM}\" y=\"{heading_y}\">{}</text>", escape_xml(&self.heading));
+        let _ =
+            writeln!(svg, "<text x=\"{MARGIN_MM}\" y=\"{heading_y}\">{}</text>", escape_xml(&self.heading));
         let qr_at = (WIDTH_MM - MARGIN_MM - QR_MM, MARGIN_MM + 3.0);
         let _ = writeln!(svg, "<path d=\"{}\"/>", qr_path(&self.qr, qr_at)?);
         for (bar, top) in self.bars.iter().zip(bar_tops()) {
             let _ = writeln!(svg, "<path d=\"{}\"/>", bar_path(bar, top)?);
             let caption_y = top + BAR_MM + 2.6;
-            let _ =
-                writeln!(svg, "<text x=\"{MARGIN_MM}\" y=\"{caption_y:.2}\">{}</text>", escape_xml(&bar.caption));
+            let _ = writeln!(
+                svg,
+                "<text x=\"{MARGIN_MM}\" y=\"{caption_y:.2}\">{}</text>",
+                escape_xml(&bar.caption)
+            );
         }
         svg.push_str("</svg>\n");
         Ok(svg)
@@ -132,16 +136,22 @@ impl UnitLabel {
         let dots = |mm: f64| (mm * DOTS_PER_MM).round();
         let mut zpl = format!("^XA\n^CI28\n^PW{}\n^LL{}\n", dots(WIDTH_MM), dots(HEIGHT_MM));
         let left = dots(MARGIN_MM);
-        let _ = writeln!(zpl, "^FO{left},{}^A0N,22,22^FH^FD{}^FS", dots(MARGIN_MM), escape_zpl(&self.heading));
+        let _ =
+            writeln!(zpl, "^FO{left},{}^A0N,22,22^FH^FD{}^FS", dots(MARGIN_MM), escape_zpl(&self.heading));
         for (bar, top) in self.bars.iter().zip(bar_tops()) {
             let (top, height) = (dots(top), dots(BAR_MM));
-            let _ = writeln!(zpl, "^FO{left},{top}^BY2^BCN,{height},N,N,N,A^FH^FD{}^FS", escape_zpl(&bar.text));
+            let _ =
+                writeln!(zpl, "^FO{left},{top}^BY2^BCN,{height},N,N,N,A^FH^FD{}^FS", escape_zpl(&bar.text));
             let below = top + height + 4.0;
             let _ = writeln!(zpl, "^FO{left},{below}^A0N,20,20^FH^FD{}^FS", escape_zpl(&bar.caption));
         }
         let qr_left = dots(WIDTH_MM - MARGIN_MM - QR_MM);
-        let _ =
-            writeln!(zpl, "^FO{qr_left},{}^BQN,2,4^FH^FDMA,{}^FS", dots(MARGIN_MM + 3.0), escape_zpl(&self.qr));
+        let _ = writeln!(
+            zpl,
+            "^FO{qr_left},{}^BQN,2,4^FH^FDMA,{}^FS",
+            dots(MARGIN_MM + 3.0),
+            escape_zpl(&self.qr)
+        );
         zpl.push_str("^XZ\n");
         zpl
     }

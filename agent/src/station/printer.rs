@@ -1,7 +1,7 @@
 //! The output of labels: on a printer's device, or in a folder that a spooler empties.
 
-use super::print::{PrintError, UnitLabel};
 use super::duplicates::fingerprint;
+use super::print::{PrintError, UnitLabel};
 use crate::{
     clock::Stopwatch,
     files::{self, FilesError},

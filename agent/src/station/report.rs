@@ -165,8 +165,11 @@ mod tests {
     fn a_unit_reads_well() {
         let finding =
             Finding::new(Reason::NotInOrder, Verdict::Fail, "It is\u{9b}not in the order.", "Put it aside.");
-        let tested =
-            TestedUnit { name: "bench\u{1b} 4".to_owned(), judged: Judgement::from_findings(vec![finding]), identity: None };
+        let tested = TestedUnit {
+            name: "bench\u{1b} 4".to_owned(),
+            judged: Judgement::from_findings(vec![finding]),
+            identity: None,
+        };
         assert_eq!(
             unit_text(&tested),
             "FAIL             bench 4\n  It is not in the order.\n    Put it aside.\n"

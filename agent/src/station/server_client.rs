@@ -201,7 +201,10 @@ impl ServerClient {
     ///
     /// # Errors
     /// [`ServerClientError`].
-    pub fn open(settings: &ServerClientSettings, credentials: Option<&Path>) -> Result<Self, ServerClientError> {
+    pub fn open(
+        settings: &ServerClientSettings,
+        credentials: Option<&Path>,
+    ) -> Result<Self, ServerClientError> {
         let ServerClientSettings { server, organisation, key_file, trust } = settings;
         let plain = server.scheme() == "https" && server.query().is_none() && server.fragment().is_none();
         if !plain || server.cannot_be_a_base() || !server.username().is_empty() {
@@ -236,7 +239,10 @@ impl ServerClient {
     ///
     /// # Errors
     /// [`ServerClientError`]; then no answer is added.
-    pub fn check<'u>(&self, units: impl IntoIterator<Item = &'u mut SurveyedUnit>) -> Result<(), ServerClientError> {
+    pub fn check<'u>(
+        &self,
+        units: impl IntoIterator<Item = &'u mut SurveyedUnit>,
+    ) -> Result<(), ServerClientError> {
         let known = units.into_iter().filter_map(|unit| Some((unit.identity()?.clone(), unit)));
         let (devices, units): (Vec<HardwareIdentity>, Vec<&mut SurveyedUnit>) = known.unzip();
         let standings: Vec<Standing> = self.query("check", &devices)?;
@@ -288,7 +294,11 @@ impl ServerClient {
         Ok(results)
     }
 
-    async fn query_part(&self, method: &str, devices: &[HardwareIdentity]) -> Result<Vec<u8>, ServerClientError> {
+    async fn query_part(
+        &self,
+        method: &str,
+        devices: &[HardwareIdentity],
+    ) -> Result<Vec<u8>, ServerClientError> {
         let devices = devices.iter().map(device).collect();
         let message = serde_json::to_vec(&Devices { devices }).map_err(ServerClientError::Request)?;
         self.call(&format!("devices:{method}"), Some(message)).await

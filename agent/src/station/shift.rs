@@ -7,8 +7,8 @@
 
 use super::{
     check::{SurveyedUnit, TestedUnit},
-    report::json_line,
     duplicates::{IdentifierIndex, fingerprint},
+    report::json_line,
     verdict::{Judgement, Reason, Verdict},
 };
 use crate::files::{self, Entry, FilesError};
@@ -192,7 +192,12 @@ impl Shift {
     ///
     /// # Errors
     /// [`ShiftError`]; the unit then counts as not tested.
-    pub fn test(&mut self, name: String, mut unit: SurveyedUnit, at: Timestamp) -> Result<TestedUnit, ShiftError> {
+    pub fn test(
+        &mut self,
+        name: String,
+        mut unit: SurveyedUnit,
+        at: Timestamp,
+    ) -> Result<TestedUnit, ShiftError> {
         let next = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
         let again = unit.identity().and_then(|identity| self.numbers.get(&fingerprint(identity)));
         let number = again.copied().unwrap_or(next);

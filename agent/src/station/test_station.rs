@@ -3,8 +3,8 @@
 use super::{
     check::{SurveyedUnit, TestedUnit},
     io::{Reference, Unit, survey_unit},
-    server_client::{self, ServerClient, ServerClientError},
     printer::{Printer, PrinterError},
+    server_client::{self, ServerClient, ServerClientError},
     shift::{Shift, ShiftError, Tally},
 };
 use crate::{
@@ -270,8 +270,11 @@ mod tests {
             printer: None,
         };
         let shift = Shift::open(&folder.path().join("day.jsonl")).unwrap();
-        let station =
-            TestStation::new(equipment, shift, tokio::runtime::Builder::new_current_thread().build().unwrap());
+        let station = TestStation::new(
+            equipment,
+            shift,
+            tokio::runtime::Builder::new_current_thread().build().unwrap(),
+        );
         for label in ["AB12CD1", "ab12cd1", "SAB12CD1", "S/N: AB12CD1", "Service Tag: AB12CD1"] {
             assert!(station.find_unit(label.as_bytes()).is_some(), "{label}");
         }

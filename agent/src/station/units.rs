@@ -5,8 +5,8 @@
 
 use super::{
     check::{SurveyedUnit, TestedUnit},
-    io::{Reference, Unit, survey_unit},
     duplicates::IdentifierIndex,
+    io::{Reference, Unit, survey_unit},
     verdict::Verdict,
 };
 use crate::clock::Stopwatch;

@@ -80,7 +80,11 @@ fn no_identity_finding(machine: &Machine) -> Finding {
         return Finding::new(
             Reason::Unreadable,
             Verdict::CouldNotCheck,
-            format!("{} could not be read: {}.", make_printable(&unread.from), make_printable(&unread.reason)),
+            format!(
+                "{} could not be read: {}.",
+                make_printable(&unread.from),
+                make_printable(&unread.reason)
+            ),
             unread_advice(unread),
         );
     }
@@ -188,7 +192,8 @@ fn mismatch_finding(machine: &Machine, witness: &Witness, meant: &Identifier) ->
         );
         (Reason::Unreadable, Verdict::CouldNotCheck, problem, unread_advice(unread))
     } else {
-        let problem = format!("The machine shows no {name}; {witness} says {}.", make_printable(meant.value()));
+        let problem =
+            format!("The machine shows no {name}; {witness} says {}.", make_printable(meant.value()));
         (Reason::Missing, Verdict::Fail, problem, "Look whether the part is there, and program it if it is.")
     };
     Finding {

@@ -135,7 +135,11 @@ impl TpmKey {
     }
 
     fn expect_own(&self, key: &Loaded) -> Result<(), TpmError> {
-        if parse_public(key)?.area() == self.stored.device_key.as_ref() { Ok(()) } else { Err(TpmError::OtherTpm) }
+        if parse_public(key)?.area() == self.stored.device_key.as_ref() {
+            Ok(())
+        } else {
+            Err(TpmError::OtherTpm)
+        }
     }
 }
 

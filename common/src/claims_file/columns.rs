@@ -152,7 +152,8 @@ impl Header {
             let name = name.trim_start_matches('\u{feff}').trim();
             let mut all = known_columns();
             let known = all.find(|known| known.eq_ignore_ascii_case(name));
-            let Some((known, column)) = known.and_then(|known| Some((known, Column::from_name(known)?))) else {
+            let Some((known, column)) = known.and_then(|known| Some((known, Column::from_name(known)?)))
+            else {
                 return Err(InvalidHeader::UnknownColumn { name: name.chars().take(64).collect() });
             };
             let same = |(other, meaning): &(&str, Column)| {

@@ -187,9 +187,7 @@ pub(super) fn is_placeholder(kind: IdentifierKind, folded: &str) -> bool {
             NAMES.contains(&folded) || folded.starts_with(NAME_BEGINS)
         }
         IdentifierKind::SystemUuid => is_placeholder_uuid(folded),
-        IdentifierKind::Imei | IdentifierKind::Meid | IdentifierKind::TpmKey => {
-            is_repeated_character(folded)
-        }
+        IdentifierKind::Imei | IdentifierKind::Meid | IdentifierKind::TpmKey => is_repeated_character(folded),
         IdentifierKind::MacAddress => MACS.contains(&folded),
         IdentifierKind::DeviceKey => false,
     }

@@ -56,11 +56,15 @@ pub(super) fn day_of_manufacture(field: &Field) -> Option<Date> {
     let value = field.value.as_str();
     match &field.name {
         // YYMMDD; no device that runs Linux was made in the century before.
-        FieldName::ApplicationIdentifier(identifier) if identifier == "11" => parse_day(&format!("20{value}")),
+        FieldName::ApplicationIdentifier(identifier) if identifier == "11" => {
+            parse_day(&format!("20{value}"))
+        }
         FieldName::DataIdentifier(identifier) if ansi::meaning(identifier) == Meaning::MadeOn => {
             parse_day(value)
         }
-        FieldName::Word(word) if words::is_manufacture_date(word) => value.parse().ok().or_else(|| parse_day(value)),
+        FieldName::Word(word) if words::is_manufacture_date(word) => {
+            value.parse().ok().or_else(|| parse_day(value))
+        }
         _ => None,
     }
 }
@@ -72,7 +76,10 @@ fn parse_day(value: &str) -> Option<Date> {
     format!("{year}-{month}-{day}").parse().ok()
 }
 
-fn interpret_data_identifier(meaning: Meaning, value: &str) -> Option<Result<Alternatives, InvalidIdentifier>> {
+fn interpret_data_identifier(
+    meaning: Meaning,
+    value: &str,
+) -> Option<Result<Alternatives, InvalidIdentifier>> {
     match meaning {
         Meaning::Serial => Some(parse_serial(value)),
         Meaning::CageAndSerial => value.split_at_checked(5).map(|(_, end)| parse_serial(end)),

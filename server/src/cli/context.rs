@@ -75,7 +75,8 @@ impl Opened {
         let keyring = Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?;
         let store = store.await?;
         let clock = Arc::new(SystemClock);
-        let services = Services::new(store, Arc::new(keyring), clock, entropy, settings.load_service_settings()?)?;
+        let services =
+            Services::new(store, Arc::new(keyring), clock, entropy, settings.load_service_settings()?)?;
         Ok(Self { services, by: operator() })
     }
 

@@ -36,7 +36,9 @@ pub(super) fn check_not_empty(given: &Fragment) -> Result<(), ConfigError> {
     ];
     match paths.into_iter().chain(texts).find(|(_, text, _)| text.is_some_and(|text| text.trim().is_empty()))
     {
-        Some((field, _, example)) => Err(value_error(field, format!("{example}, or no such line for the default"))),
+        Some((field, _, example)) => {
+            Err(value_error(field, format!("{example}, or no such line for the default")))
+        }
         None => Ok(()),
     }
 }

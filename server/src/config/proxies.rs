@@ -33,7 +33,10 @@ impl Proxies {
         let network = |text: &String| {
             let address = || text.parse::<IpAddr>().map(IpNet::from);
             text.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
-                value_error("trusted_proxies", "addresses and networks such as \"192.0.2.7\" or \"10.1.0.0/16\"")
+                value_error(
+                    "trusted_proxies",
+                    "addresses and networks such as \"192.0.2.7\" or \"10.1.0.0/16\"",
+                )
             })
         };
         Ok(Self { networks: networks.iter().map(network).collect::<Result<_, _>>()?, header })

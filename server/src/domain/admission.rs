@@ -312,7 +312,8 @@ mod tests {
             let asked = Asked { certified, ..Asked::new(proof, Some(known_device()), 9) };
             assert_eq!(asked.outcome(), expected, "it takes the place of no proof: {proof}");
         }
-        let changed = Asked { certified, board: "BOARD2", ..Asked::new(Identifiers, Some(known_device()), 9) };
+        let changed =
+            Asked { certified, board: "BOARD2", ..Asked::new(Identifiers, Some(known_device()), 9) };
         assert_eq!(changed.outcome(), "pend hardware_changed");
     }
 

@@ -13,7 +13,9 @@
 //! A state changes only on proof or by an administrator. Somebody who merely shows a device's identifiers
 //! leaves an [`ApprovalRequest`] and does not change the state.
 
-use super::{closed_set::closed_set, configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network};
+use super::{
+    closed_set::closed_set, configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network,
+};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use unbox_common::{

@@ -203,7 +203,11 @@ pub fn devices_accept_file(layout: &Layout, certificate: &Path, at: Timestamp) -
 ///
 /// # Errors
 /// [`KeyError`] if roots or anchors cannot be read.
-pub fn devices_accept(layout: &Layout, shown: &[CertificateDer<'static>], at: Timestamp) -> Result<bool, KeyError> {
+pub fn devices_accept(
+    layout: &Layout,
+    shown: &[CertificateDer<'static>],
+    at: Timestamp,
+) -> Result<bool, KeyError> {
     let anchors = anchors_in_force(layout, &load_roots(layout)?)?;
     Ok(anchors.iter().any(|anchor| leads_to(shown, anchor, at)))
 }
@@ -219,7 +223,10 @@ pub fn name_another_authority(layout: &Layout) -> Result<bool, KeyError> {
 }
 
 /// Returns the anchors in force, oldest first.
-pub(super) fn anchors_in_force(layout: &Layout, chain: &RootChain) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+pub(super) fn anchors_in_force(
+    layout: &Layout,
+    chain: &RootChain,
+) -> Result<Vec<CertificateDer<'static>>, KeyError> {
     match &chain.latest().tls_anchors {
         Some(named) => Ok(named.iter().map(|der| CertificateDer::from(der.to_vec())).collect()),
         None => certificates(&layout.trusted_anchors()),

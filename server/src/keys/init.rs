@@ -3,7 +3,9 @@
 use super::{
     Authority, KeyError, Layout, RootChain,
     authority::{KeyAndCertificate, check_names},
-    io::{authority_error, load_authority, make_signing_key, make_ticket_key, random, read_required, write_root},
+    io::{
+        authority_error, load_authority, make_signing_key, make_ticket_key, random, read_required, write_root,
+    },
 };
 use crate::{
     entropy::Entropy,

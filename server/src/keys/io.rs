@@ -78,8 +78,8 @@ pub fn server_identity(certificate: &Path, key: &Path) -> Result<Identity, KeyEr
     if chain.is_empty() {
         return Err(malformed(certificate, "certificates in PEM"));
     }
-    let key_der =
-        PrivateKeyDer::from_pem_slice(&read_private(key)?).map_err(|_| malformed(key, "a private key in PEM"))?;
+    let key_der = PrivateKeyDer::from_pem_slice(&read_private(key)?)
+        .map_err(|_| malformed(key, "a private key in PEM"))?;
     Ok(Identity { chain, key: key_der })
 }
 

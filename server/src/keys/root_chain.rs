@@ -85,7 +85,11 @@ impl RootChain {
     }
 
     /// Returns the chain with one more root, signed by `signers` and checked as a device will check it.
-    pub(super) fn with_next_root(&self, change: Change, signers: &[&SigningKey]) -> Result<Self, RootChainError> {
+    pub(super) fn with_next_root(
+        &self,
+        change: Change,
+        signers: &[&SigningKey],
+    ) -> Result<Self, RootChainError> {
         let mut root = SigningRoot {
             version: self.latest.version.saturating_add(1),
             payload_keys: self.latest.payload_keys.clone(),

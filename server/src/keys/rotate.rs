@@ -131,11 +131,8 @@ pub fn rotate_root_key(
     let signer = root_signer(layout, &chain, root_key)?;
     let path = path(next_version(&chain));
     let key = load_or_make(&path, entropy)?;
-    write_extended(layout, &chain, Change::ReplaceRootKeys(key.public()), &[&signer, &key]).map(|version| Rotated {
-        version,
-        key: key.public().id(),
-        path,
-    })
+    write_extended(layout, &chain, Change::ReplaceRootKeys(key.public()), &[&signer, &key])
+        .map(|version| Rotated { version, key: key.public().id(), path })
 }
 
 /// Renews the server's TLS key and certificate with the same authority.

@@ -362,7 +362,9 @@ fn unsupported_coding(text: &str) -> RouteError {
 pub(super) fn expect_plain(headers: &HeaderMap) -> Result<(), RouteError> {
     match Coding::from_headers(headers) {
         Ok(Coding::Identity) => Ok(()),
-        _ => Err(unsupported_coding("Files are read as they are. Send it unpacked, and without Content-Encoding.")),
+        _ => Err(unsupported_coding(
+            "Files are read as they are. Send it unpacked, and without Content-Encoding.",
+        )),
     }
 }
 

@@ -259,7 +259,8 @@ mod tests {
         let first: Vec<_> = std::iter::from_fn(|| budget.reserve(holders_at("192.0.2.1"), 10).ok()).collect();
         assert_eq!(first.len(), 6);
         assert_eq!(budget.reserve(holders_at("192.0.2.1"), 10).err(), Some(NoneFree::Share));
-        let second: Vec<_> = std::iter::from_fn(|| budget.reserve(holders_at("198.51.100.2"), 10).ok()).collect();
+        let second: Vec<_> =
+            std::iter::from_fn(|| budget.reserve(holders_at("198.51.100.2"), 10).ok()).collect();
         assert_eq!(second.len(), 3);
         assert!(budget.reserve(holders_at("203.0.113.3"), 10).is_ok());
         assert_eq!(budget.reserve(holders_at("203.0.113.3"), 200).err(), Some(NoneFree::All));

@@ -15,7 +15,11 @@ use std::{
 };
 
 /// Makes the client the peer of a request that came through a proxy.
-pub(super) async fn set_client_address(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn set_client_address(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if let Some(peer) = request.extensions().get::<Peer>().copied()
         && let Some(client) = client(peer.address.ip(), request.headers(), &app.proxies)
     {
@@ -117,7 +121,11 @@ mod tests {
             (&["for=unknown"], None),
             (&["proto=https"], None),
         ] {
-            assert_eq!(find_client(ProxyHeader::Forwarded, "192.0.2.1", lines).as_deref(), expected, "{lines:?}");
+            assert_eq!(
+                find_client(ProxyHeader::Forwarded, "192.0.2.1", lines).as_deref(),
+                expected,
+                "{lines:?}"
+            );
         }
     }
 }

@@ -119,7 +119,9 @@ impl GuessLimiter {
 
     /// Returns the budgets of a guess: cell, burst, and the pause that each guess costs, in ms.
     fn budgets(&self, from: Network, guess: &Guess) -> impl Iterator<Item = (usize, u64, u64)> {
-        let wider = WIDER.into_iter().filter_map(move |(bits, times)| Some((from.enclosing_network(bits)?, bits, times)));
+        let wider = WIDER
+            .into_iter()
+            .filter_map(move |(bits, times)| Some((from.enclosing_network(bits)?, bits, times)));
         let all = std::iter::once((from.address(), 64, 1)).chain(wider);
         all.map(move |(network, bits, times)| {
             let pause_ms = 3_600_000 / (u64::from(self.rate.per_hour) * times);
@@ -197,7 +199,11 @@ mod tests {
         let count = |number, now| limiter.count(here, &[serial(number)], seconds(now));
         assert_eq!([0, 1, 2].map(|number| count(number, 0)), [None; 3]);
         assert_eq!(count(3, 0), Some(seconds(60)));
-        assert_eq!(limiter.wait(here, &[serial(3)], seconds(59)), Some(seconds(1)), "an answer that would tell");
+        assert_eq!(
+            limiter.wait(here, &[serial(3)], seconds(59)),
+            Some(seconds(1)),
+            "an answer that would tell"
+        );
         assert_eq!(limiter.wait(here, &[serial(7)], seconds(60)), None);
         assert_eq!(count(3, 60), None);
         assert_eq!(count(4, 60), Some(seconds(60)));
@@ -222,7 +228,11 @@ mod tests {
         }
         assert!(limiter.count(here, &[serial(2)], seconds(30)).is_some());
         assert_eq!(limiter.wait(here, &[serial(0)], seconds(30)), None, "it may have been claimed since");
-        assert_eq!(limiter.count(here, &[serial(0)], seconds(25 * 3600)), None, "a day later it counts again");
+        assert_eq!(
+            limiter.count(here, &[serial(0)], seconds(25 * 3600)),
+            None,
+            "a day later it counts again"
+        );
         assert_eq!(limiter.count(here, &[serial(3)], seconds(25 * 3600)), None);
         assert!(limiter.count(here, &[serial(4)], seconds(25 * 3600)).is_some());
     }
@@ -259,7 +269,8 @@ mod tests {
         let here = network("192.0.2.7");
         let mac_guess =
             |number: u64| Guess { series: format!("mac_address {number}"), value: number.to_string() };
-        let missed = (0..100).filter(|n| limiter.count(here, &[mac_guess(*n), serial(*n)], seconds(0)).is_none());
+        let missed =
+            (0..100).filter(|n| limiter.count(here, &[mac_guess(*n), serial(*n)], seconds(0)).is_none());
         assert_eq!(missed.count(), 10);
     }
 

@@ -78,7 +78,9 @@ impl Services {
                                 "Claim {claim} has this device already."
                             )));
                         }
-                        ClaimOutcome::OtherOwner => return Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                        ClaimOutcome::OtherOwner => {
+                            return Err(ServiceError::Conflict(OTHER_OWNER.to_owned()));
+                        }
                         ClaimOutcome::Crowded => return Err(ServiceError::Conflict(CROWDED.to_owned())),
                         ClaimOutcome::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
                     };

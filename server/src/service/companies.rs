@@ -300,7 +300,11 @@ pub(super) async fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Resul
 }
 
 /// Returns a customer that the actor may act for, or register devices for.
-pub(super) async fn visible_customer(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+pub(super) async fn visible_customer(
+    tx: &mut Tx,
+    by: &Actor,
+    id: CompanyId,
+) -> Result<Company, ServiceError> {
     let found = tx.company(by.scope(), id).await?.filter(|company| company.kind == CompanyKind::Customer);
     found.ok_or_else(|| ServiceError::not_found("customer", id))
 }

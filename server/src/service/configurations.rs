@@ -311,7 +311,11 @@ fn parse_document(document: &str) -> Result<Document, ServiceError> {
     Document::parse(document).map_err(|error| ServiceError::invalid("document", error))
 }
 
-async fn configuration_in_scope(tx: &mut Tx, by: &Actor, id: ConfigurationId) -> Result<Configuration, ServiceError> {
+async fn configuration_in_scope(
+    tx: &mut Tx,
+    by: &Actor,
+    id: ConfigurationId,
+) -> Result<Configuration, ServiceError> {
     tx.configuration(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("configuration", id))
 }
 

@@ -20,7 +20,11 @@ use unbox_common::ids::CompanyId;
 impl Services {
     /// Returns a warning if other companies' names look like this one's. Companies that the actor does not
     /// see are counted but not named.
-    pub async fn confusable_name_warning(&self, by: &Actor, company: &Company) -> Result<Option<String>, ServiceError> {
+    pub async fn confusable_name_warning(
+        &self,
+        by: &Actor,
+        company: &Company,
+    ) -> Result<Option<String>, ServiceError> {
         let mut reader = self.0.store.reader().await?;
         let alike = reader.companies_like(company).await?;
         let (mut named, mut unseen) = (Vec::new(), 0);
@@ -58,7 +62,10 @@ pub(super) async fn add_confusable_names(
 }
 
 /// Finds every company whose name looks like that of an older one.
-pub(super) async fn check_confusable_names(reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
+pub(super) async fn check_confusable_names(
+    reader: &mut Reader,
+    found: &mut Findings,
+) -> Result<(), ServiceError> {
     let mut first: HashMap<String, (CompanyId, CompanyKind, Name)> = HashMap::new();
     let mut after = None;
     loop {

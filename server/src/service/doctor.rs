@@ -264,7 +264,9 @@ fn check_claim(
         }
         _ => {}
     }
-    if claim.proof != ProofKind::Tpm && !claim.sets.usable().is_empty() && claim.registered_claim().sets.is_empty()
+    if claim.proof != ProofKind::Tpm
+        && !claim.sets.usable().is_empty()
+        && claim.registered_claim().sets.is_empty()
     {
         let advice = "It registers nothing but a TPM, and asks for another proof, so that its device is never found. \
                       Set its proof to tpm.";

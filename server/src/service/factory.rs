@@ -320,9 +320,9 @@ fn device_standing(
     let shown = |set: &IdentifierSet| set.members().iter().filter(|one| device.shows(one)).count();
     let claimed = match match_claims(device, &registered) {
         Match::Claim(reason) | Match::Contested { reason, .. } => {
-            let whole = sets(&reason)
-                .into_iter()
-                .find(|set| set.rank() == reason.rank && set.members().iter().all(|one| reason_names(&reason, one)));
+            let whole = sets(&reason).into_iter().find(|set| {
+                set.rank() == reason.rank && set.members().iter().all(|one| reason_names(&reason, one))
+            });
             let members = whole.map(|set| set.members().to_vec()).unwrap_or_default();
             Claimed::By(reason, members)
         }

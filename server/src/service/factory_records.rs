@@ -103,7 +103,11 @@ impl Services {
 
 /// Returns a record, locked until the transaction ends: nobody registers it again, and no claim gets its
 /// key.
-async fn record_for_update(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRecord, ServiceError> {
+async fn record_for_update(
+    tx: &mut Tx,
+    by: &Actor,
+    id: FactoryRecordId,
+) -> Result<FactoryRecord, ServiceError> {
     let mut record = tx.factory_record(by.scope(), id).await?.ok_or_else(|| record_not_found(id))?;
     loop {
         let keys: Vec<String> = record.lookup_keys().into_iter().collect();

@@ -54,7 +54,8 @@ impl Services {
         let directory = settings.artifact_directory.clone();
         // Opened before the database is read, so that bytes that others settle meanwhile may count twice,
         // but are never missed.
-        let mut space = DiskSpace::open(Arc::clone(&self.0.open_streams), customer, quota, reserve, directory);
+        let mut space =
+            DiskSpace::open(Arc::clone(&self.0.open_streams), customer, quota, reserve, directory);
         if let Some(customer) = customer {
             space.stored = self.0.store.reader().await?.stored_bytes(customer).await?;
         }

@@ -59,7 +59,9 @@ impl Services {
                         ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
                             services.register_again(tx, &by, id, claim).await
                         }
-                        ClaimOutcome::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
+                        ClaimOutcome::Already { .. } => {
+                            Err(ServiceError::Conflict(OTHER_RESELLER.to_owned()))
+                        }
                         ClaimOutcome::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
                         ClaimOutcome::Crowded => Err(ServiceError::Conflict(CROWDED.to_owned())),
                         ClaimOutcome::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
@@ -141,7 +143,11 @@ impl Services {
     }
 
     /// Returns the one claim that the target refers to.
-    pub async fn resolve_claim_target(&self, by: &Actor, target: &ClaimTarget) -> Result<ClaimId, ServiceError> {
+    pub async fn resolve_claim_target(
+        &self,
+        by: &Actor,
+        target: &ClaimTarget,
+    ) -> Result<ClaimId, ServiceError> {
         resolve_target(&mut self.0.store.reader().await?, by, target).await
     }
 

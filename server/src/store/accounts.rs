@@ -53,7 +53,11 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("a.id =", Some(id.get()));
         accounts_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an account"))?;
+        let row = sql
+            .query()
+            .fetch_optional(self.connection())
+            .await
+            .map_err(statement_error("find an account"))?;
         row.as_ref().map(account).transpose()
     }
 
@@ -69,7 +73,8 @@ impl Reader {
         sql.filter("a.email =", Some(email.to_owned()));
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY a.id LIMIT ").bind(i64::from(limit));
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("find an account"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("find an account"))?;
         rows.iter().map(account).collect()
     }
 
@@ -94,7 +99,8 @@ impl Reader {
         }
         accounts_within(&mut sql, scope);
         sql.filter("a.id >", page.key::<i64>()?).push(" ORDER BY a.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list accounts"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list accounts"))?;
         let accounts = rows.iter().map(account).collect::<Result<_, _>>()?;
         Ok(page.page(accounts, |one: &Account| one.id))
     }

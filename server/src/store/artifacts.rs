@@ -69,7 +69,11 @@ impl Reader {
             // Company ids are never 0.
             .bind(customer.map_or(0, CompanyId::get))
             .push(") ORDER BY CASE WHEN r.customer_id IS NULL THEN 1 ELSE 0 END LIMIT 1");
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an artifact"))?;
+        let row = sql
+            .query()
+            .fetch_optional(self.connection())
+            .await
+            .map_err(statement_error("find an artifact"))?;
         row.as_ref().map(artifact).transpose()
     }
 
@@ -110,7 +114,8 @@ impl Reader {
             }
             None => narrow(sql.push(SELECT)),
         }
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list artifacts"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list artifacts"))?;
         let artifacts = rows.iter().map(artifact).collect::<Result<_, _>>()?;
         Ok(page.page(artifacts, |one: &Artifact| one.id))
     }
@@ -144,8 +149,11 @@ impl Reader {
             .filter("c.customer_id =", of.customer.map(CompanyId::get))
             .push(" ORDER BY c.id LIMIT ")
             .bind(NAMED_USES);
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("see what uses an artifact"))?;
+        let rows = sql
+            .query()
+            .fetch_all(self.connection())
+            .await
+            .map_err(statement_error("see what uses an artifact"))?;
         for row in &rows {
             let fields = Fields::of(row, "configurations", "id");
             let id = fields.id("id", ConfigurationId::new)?;

@@ -108,7 +108,11 @@ impl Reader {
                 sql.push(") AS by_them ORDER BY id DESC LIMIT ").bind(page.limit());
             }
         }
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list the audit trail"))?;
+        let rows = sql
+            .query()
+            .fetch_all(self.connection())
+            .await
+            .map_err(statement_error("list the audit trail"))?;
         let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
         Ok(page.page(entries, |one: &Entry| one.id))
     }
@@ -135,7 +139,10 @@ impl Tx {
     pub async fn delete_audit(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         let mut sql = self.sql("DELETE FROM audit WHERE id IN ");
         sql.push_list(ids.iter().copied());
-        sql.query().execute(self.connection()).await.map_err(statement_error("delete from the audit trail"))?;
+        sql.query()
+            .execute(self.connection())
+            .await
+            .map_err(statement_error("delete from the audit trail"))?;
         Ok(())
     }
 
@@ -172,7 +179,10 @@ impl Tx {
                 " ON CONFLICT (fold) WHERE fold IS NOT NULL
                  DO UPDATE SET times = audit.times + 1, last_at = excluded.last_at, detail = excluded.detail",
             );
-            sql.query().execute(self.connection()).await.map_err(statement_error("add to the audit trail"))?;
+            sql.query()
+                .execute(self.connection())
+                .await
+                .map_err(statement_error("add to the audit trail"))?;
         }
         Ok(())
     }

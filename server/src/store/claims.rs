@@ -144,7 +144,8 @@ impl Reader {
             .push(" AND named IN ")
             .push_list(pad(&sought.named, &NAMES_LENGTHS))
             .push(") ORDER BY c.id LIMIT 1024");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up claims"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up claims"))?;
         let candidate = |row| {
             let fields = Fields::of(row, "devices", "claim_id");
             Ok(ClaimCandidate {
@@ -187,7 +188,8 @@ impl Reader {
              WHERE c.released_at IS NULL AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup IN "
         ));
         sql.push_list(pad(lookups, &LOOKUP_LENGTHS)).push(") ORDER BY c.id LIMIT 8");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up near claims"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up near claims"))?;
         rows.iter().map(claim).collect()
     }
 
@@ -195,7 +197,8 @@ impl Reader {
     pub async fn claim(&mut self, scope: Scope, id: ClaimId) -> Result<Option<Claim>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.id = "));
         sql.bind(id.get()).scope_of_claims(scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a claim"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a claim"))?;
         row.as_ref().map(claim).transpose()
     }
 

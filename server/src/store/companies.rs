@@ -90,7 +90,8 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get()));
         companies_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
         row.as_ref().map(company).transpose()
     }
 
@@ -104,7 +105,8 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("kind =", Some(kind.name())).filter("name =", Some(name.to_owned()));
         companies_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
         row.as_ref().map(company).transpose()
     }
 
@@ -119,7 +121,8 @@ impl Reader {
         filter.narrow(&mut sql);
         companies_within(&mut sql, scope);
         sql.filter("id >", page.key::<i64>()?).push(" ORDER BY id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list companies"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list companies"))?;
         let companies = rows.iter().map(company).collect::<Result<_, _>>()?;
         Ok(page.page(companies, |one: &Company| one.id))
     }
@@ -130,7 +133,8 @@ impl Reader {
         sql.filter("skeleton =", Some(like.name.skeleton()))
             .filter("id <>", Some(like.id.get()))
             .push(" ORDER BY id LIMIT 5");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("compare names"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("compare names"))?;
         rows.iter().map(company).collect()
     }
 
@@ -139,7 +143,8 @@ impl Reader {
         let mut sql = self.sql("SELECT COUNT(*) AS companies FROM companies WHERE 1 = 1");
         filter.narrow(&mut sql);
         companies_within(&mut sql, scope);
-        let row = sql.query().fetch_one(self.connection()).await.map_err(statement_error("count companies"))?;
+        let row =
+            sql.query().fetch_one(self.connection()).await.map_err(statement_error("count companies"))?;
         Fields::of(&row, "companies", "companies").count("companies")
     }
 
@@ -152,7 +157,8 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("workspace =", Some(workspace.to_owned()));
         companies_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
         row.as_ref().map(company).transpose()
     }
 
@@ -181,8 +187,11 @@ impl Reader {
             .filter(after, page.key::<i64>()?)
             .push(order)
             .bind(page.limit());
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list who works for whom"))?;
+        let rows = sql
+            .query()
+            .fetch_all(self.connection())
+            .await
+            .map_err(statement_error("list who works for whom"))?;
         let link = |row: &AnyRow| {
             let since = Fields::of(row, "company_links", "id").time("linked_at")?;
             Ok(Link { other: company(row)?, since })

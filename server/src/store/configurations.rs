@@ -47,8 +47,11 @@ impl Reader {
     ) -> Result<Option<Configuration>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a configuration"))?;
+        let row = sql
+            .query()
+            .fetch_optional(self.connection())
+            .await
+            .map_err(statement_error("find a configuration"))?;
         row.as_ref().map(configuration).transpose()
     }
 
@@ -60,8 +63,11 @@ impl Reader {
     ) -> Result<Option<Configuration>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("customer_id =", Some(customer.get())).filter("name =", Some(name.to_owned()));
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a configuration"))?;
+        let row = sql
+            .query()
+            .fetch_optional(self.connection())
+            .await
+            .map_err(statement_error("find a configuration"))?;
         row.as_ref().map(configuration).transpose()
     }
 
@@ -78,7 +84,8 @@ impl Reader {
             .scope("customer_id =", scope)
             .push(" ORDER BY id LIMIT ")
             .bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list configurations"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list configurations"))?;
         let configurations = rows.iter().map(configuration).collect::<Result<_, _>>()?;
         Ok(page.page(configurations, |one: &Configuration| one.id))
     }
@@ -104,7 +111,8 @@ impl Reader {
         .fetch_one(self.connection())
         .await
         .map_err(statement_error("see what uses a configuration"))?;
-        let used = |column| row.try_get::<i64, _>(column).map_err(statement_error("see what uses a configuration"));
+        let used =
+            |column| row.try_get::<i64, _>(column).map_err(statement_error("see what uses a configuration"));
         Ok(if used("claims")? > 0 {
             Some(Use::Claim)
         } else if used("tokens")? > 0 {

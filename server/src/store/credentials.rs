@@ -188,7 +188,11 @@ impl Reader {
             .filter("k.id =", key.map(|key| key.as_str().to_owned()))
             .push(" ORDER BY k.created_at DESC LIMIT ")
             .bind(i64::try_from(MAX_CREDENTIALS).unwrap_or(i64::MAX));
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up signing keys"))?;
+        let rows = sql
+            .query()
+            .fetch_all(self.connection())
+            .await
+            .map_err(statement_error("look up signing keys"))?;
         let signing =
             |row: &AnyRow| Ok(SigningAccount { key: service_account_key(row)?, principal: principal(row)? });
         rows.iter().map(signing).collect()
@@ -199,7 +203,11 @@ impl Reader {
         let mut sql = self.sql(SELECT_API_KEY);
         sql.filter("k.id =", Some(id.get()));
         accounts_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an API key"))?;
+        let row = sql
+            .query()
+            .fetch_optional(self.connection())
+            .await
+            .map_err(statement_error("find an API key"))?;
         row.as_ref().map(api_key).transpose()
     }
 
@@ -218,7 +226,8 @@ impl Reader {
         sql.filter("k.id >", page.key::<i64>()?);
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY k.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list API keys"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list API keys"))?;
         let keys = rows.iter().map(api_key).collect::<Result<_, _>>()?;
         Ok(page.page(keys, |one: &ApiKey| one.id))
     }
@@ -232,7 +241,8 @@ impl Reader {
         let mut sql = self.service_account_keys_sql();
         sql.filter("k.id =", Some(id.as_str().to_owned()));
         accounts_within(&mut sql, scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a key"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a key"))?;
         row.as_ref().map(service_account_key).transpose()
     }
 

@@ -149,7 +149,8 @@ impl Reader {
     pub async fn device(&mut self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.id = "));
         sql.bind(id.get()).scope("d.customer_id =", scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a device"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a device"))?;
         row.as_ref().map(device).transpose()
     }
 
@@ -158,7 +159,8 @@ impl Reader {
         let mut sql =
             self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id = "));
         sql.bind(claim.get());
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a device"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a device"))?;
         row.as_ref().map(device).transpose()
     }
 

@@ -26,7 +26,8 @@ impl Reader {
     pub async fn dpc(&mut self, name: &DpcName) -> Result<Option<CatalogueDpc>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("name =", Some(name.to_string()));
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a DPC"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a DPC"))?;
         row.as_ref().map(dpc).transpose()
     }
 

@@ -99,7 +99,8 @@ pub(super) async fn tables(
     connection: &mut AnyConnection,
     dialect: Dialect,
 ) -> Result<Vec<String>, StoreError> {
-    let rows = sqlx::query(dialect.tables()).fetch_all(connection).await.map_err(statement_error("list tables"))?;
+    let rows =
+        sqlx::query(dialect.tables()).fetch_all(connection).await.map_err(statement_error("list tables"))?;
     let names = rows.iter().map(|row| row.try_get("name")).collect::<Result<Vec<String>, _>>();
     names.map_err(statement_error("list tables"))
 }

@@ -272,7 +272,8 @@ impl Tx {
             .push(" UNION SELECT claim_id FROM claim_keys WHERE lookup = ")
             .bind(key_lookup(key.digest()))
             .push(") ORDER BY c.id LIMIT 16");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("find who has a key"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("find who has a key"))?;
         let holder = |row: &AnyRow| {
             Ok(OtherHolder { claim: claim(row)?, device: read_joined(row, "devices", "device_id", device)? })
         };

@@ -27,7 +27,8 @@ impl ConnectionLimit {
         dialect: Dialect,
     ) -> Result<Option<Self>, StoreError> {
         let Some(query) = dialect.connections() else { return Ok(None) };
-        let row = sqlx::query(query).fetch_one(connection).await.map_err(statement_error("count connections"))?;
+        let row =
+            sqlx::query(query).fetch_one(connection).await.map_err(statement_error("count connections"))?;
         let fields = Fields::of(&row, "pg_database", "allowed");
         Ok(Some(Self { allowed: fields.count("allowed")?, used: fields.count("used")? }))
     }

@@ -7,8 +7,8 @@ use super::{
     ACQUIRE_TIMEOUT, Dialect, IDLE_TIMEOUT, Inner, POSTGRES_CONNECTIONS, Readers, SQLITE_READERS, Store,
     StoreError, Writer,
     error::{is_missing_table, statement_error},
-    newest_version,
     limits::ConnectionLimit,
+    newest_version,
 };
 use crate::files::{self, FilesError, Lock, PRIVATE_FILE};
 use futures_util::FutureExt as _;
@@ -150,7 +150,11 @@ struct Seen {
 }
 
 impl Seen {
-    async fn look_at(url: &str, dialect: Dialect, setup: &'static [&'static str]) -> Result<Self, StoreError> {
+    async fn look_at(
+        url: &str,
+        dialect: Dialect,
+        setup: &'static [&'static str],
+    ) -> Result<Self, StoreError> {
         let mut connection = connect(url, dialect, setup).await?;
         let version = read_version(&mut connection).await;
         let connections = ConnectionLimit::read(&mut connection, dialect).await;

@@ -69,7 +69,11 @@ impl Reader {
     ) -> Result<Option<Operation>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope_to_resellers("company_id =", scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an operation"))?;
+        let row = sql
+            .query()
+            .fetch_optional(self.connection())
+            .await
+            .map_err(statement_error("find an operation"))?;
         row.as_ref().map(operation).transpose()
     }
 
@@ -84,7 +88,8 @@ impl Reader {
             .scope_to_resellers("company_id =", scope)
             .push(" ORDER BY id LIMIT ")
             .bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list operations"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list operations"))?;
         let operations = rows.iter().map(operation).collect::<Result<_, _>>()?;
         Ok(page.page(operations, |one: &Operation| one.id))
     }
@@ -185,7 +190,11 @@ impl Tx {
                 row.bind(of.get()).bind(position).bind(item.echo.clone()).bind(item.work.clone());
             });
             let usual = is_worth_preparing(part.len(), ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error(OPERATION))?;
+            sql.query()
+                .persistent(usual)
+                .execute(self.connection())
+                .await
+                .map_err(statement_error(OPERATION))?;
         }
         Ok(())
     }
@@ -285,7 +294,11 @@ impl Tx {
         let lock = if self.dialect.locks_rows() { " FOR UPDATE" } else { "" };
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope_to_resellers("company_id =", scope).push(lock);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an operation"))?;
+        let row = sql
+            .query()
+            .fetch_optional(self.connection())
+            .await
+            .map_err(statement_error("find an operation"))?;
         row.as_ref().map(operation).transpose()
     }
 
@@ -295,7 +308,11 @@ impl Tx {
         let lock = if self.dialect.locks_rows() { " FOR UPDATE SKIP LOCKED" } else { "" };
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).push(" AND done_at IS NULL").push(lock);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an operation"))?;
+        let row = sql
+            .query()
+            .fetch_optional(self.connection())
+            .await
+            .map_err(statement_error("find an operation"))?;
         row.as_ref().map(operation).transpose()
     }
 
@@ -343,7 +360,11 @@ impl Tx {
             });
             sql.push(" ON CONFLICT (operation_id, position) DO UPDATE SET work = excluded.work, result = excluded.result");
             let usual = is_worth_preparing(part.len(), ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error(OPERATION))?;
+            sql.query()
+                .persistent(usual)
+                .execute(self.connection())
+                .await
+                .map_err(statement_error(OPERATION))?;
         }
         let succeeded = results.iter().filter(|result| result.device.is_some()).count();
         let done = sqlx::query(

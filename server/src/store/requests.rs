@@ -65,7 +65,8 @@ impl Reader {
             sql.push(" AND a.approved_at IS NULL");
         }
         sql.push(" ORDER BY a.first_at, a.device_id, a.key_digest LIMIT ").bind(i64::from(limit));
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list requests"))?;
+        let rows =
+            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list requests"))?;
         rows.iter().map(request).collect()
     }
 
@@ -78,7 +79,8 @@ impl Reader {
         let mut sql =
             self.sql(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
         sql.filter("a.device_id =", Some(device.get())).filter("a.key_digest =", Some(key.to_string()));
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a request"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a request"))?;
         row.as_ref().map(request).transpose()
     }
 }

@@ -86,7 +86,8 @@ impl Reader {
         let Some(ResellerCursor { customer, claim }) = after else {
             return self.list_run_of_claims(reseller, Of::CustomersAfter(None), limit).await;
         };
-        let mut claims = self.list_run_of_claims(reseller, Of::Customer(customer, Some(claim)), limit).await?;
+        let mut claims =
+            self.list_run_of_claims(reseller, Of::Customer(customer, Some(claim)), limit).await?;
         let found = u32::try_from(claims.len()).unwrap_or(u32::MAX);
         if found < limit {
             let behind = Of::CustomersAfter(Some(customer));
@@ -111,8 +112,11 @@ impl Reader {
             Of::CustomersAfter(customer) => sql.filter("c.customer_id >", customer.map(CompanyId::get)),
         };
         sql.push(" ORDER BY c.customer_id, c.id LIMIT ").bind(i64::from(limit));
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list a reseller's claims"))?;
+        let rows = sql
+            .query()
+            .fetch_all(self.connection())
+            .await
+            .map_err(statement_error("list a reseller's claims"))?;
         rows.iter().map(claim).collect()
     }
 
@@ -127,8 +131,11 @@ impl Reader {
             .push(" AND c.customer_id IN ")
             .push_list(customers.iter().map(|customer| customer.get()))
             .push(" ORDER BY c.customer_id");
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list a reseller's customers"))?;
+        let rows = sql
+            .query()
+            .fetch_all(self.connection())
+            .await
+            .map_err(statement_error("list a reseller's customers"))?;
         rows.iter()
             .map(|row| Fields::of(row, "claim_counts", "customer_id").id("customer_id", CompanyId::new))
             .collect()
@@ -147,8 +154,11 @@ impl Reader {
         if !customers.is_empty() {
             sql.push(" AND c.customer_id IN ").push_list(customers.iter().map(|customer| customer.get()));
         }
-        let row =
-            sql.query().fetch_one(self.connection()).await.map_err(statement_error("count a reseller's claims"))?;
+        let row = sql
+            .query()
+            .fetch_one(self.connection())
+            .await
+            .map_err(statement_error("count a reseller's claims"))?;
         Fields::of(&row, "claim_counts", "claims").count("claims")
     }
 }

@@ -73,8 +73,9 @@ impl Store {
     #[must_use]
     pub fn files(url: &str) -> Vec<PathBuf> {
         let Some(path) = sqlite_path(url).ok().flatten() else { return Vec::new() };
-        let exist =
-            |place: &PathBuf| database_files(place).into_iter().filter(|file| file.exists()).collect::<Vec<_>>();
+        let exist = |place: &PathBuf| {
+            database_files(place).into_iter().filter(|file| file.exists()).collect::<Vec<_>>()
+        };
         let replaced = places_for_old(&path).map(|place| exist(&place)).take_while(|files| !files.is_empty());
         exist(&path).into_iter().chain(replaced.flatten()).collect()
     }
@@ -126,11 +127,15 @@ fn replace(path: &Path, new: &Path) -> Result<(), FilesError> {
 /// Chooses the place for the old database, where nothing is yet. After a restore that was interrupted only its
 /// log may be left, which belongs beside the database that was moved then.
 fn place_for_old(path: &Path) -> PathBuf {
-    let taken: Vec<PathBuf> =
-        places_for_old(path).take_while(|place| database_files(place).iter().any(|file| file.exists())).collect();
+    let taken: Vec<PathBuf> = places_for_old(path)
+        .take_while(|place| database_files(place).iter().any(|file| file.exists()))
+        .collect();
     let goes_beside = |place: &&PathBuf| {
         !path.exists()
-            && database_files(path).iter().zip(database_files(place)).all(|(from, to)| !(from.exists() && to.exists()))
+            && database_files(path)
+                .iter()
+                .zip(database_files(place))
+                .all(|(from, to)| !(from.exists() && to.exists()))
     };
     let is_torn = database_files(path).iter().any(|file| file.exists());
     match taken.last().filter(|_| is_torn).filter(goes_beside) {
@@ -212,8 +217,11 @@ async fn defer_foreign_keys(
     for row in &rows {
         let name = |column| row.try_get::<String, _>(column).map_err(statement_error("list foreign keys"));
         let (table, key) = (name("of_table")?, name("name")?);
-        run_statement(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} DEFERRABLE INITIALLY DEFERRED"))
-            .await?;
+        run_statement(
+            connection,
+            format!("ALTER TABLE {table} ALTER CONSTRAINT {key} DEFERRABLE INITIALLY DEFERRED"),
+        )
+        .await?;
         keys.push((table, key));
     }
     Ok(keys)
@@ -229,7 +237,8 @@ async fn restore_foreign_keys(
         return Err(StoreError::Dangling);
     }
     for (table, key) in keys {
-        run_statement(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} NOT DEFERRABLE")).await?;
+        run_statement(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} NOT DEFERRABLE"))
+            .await?;
     }
     Ok(())
 }

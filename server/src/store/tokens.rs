@@ -46,7 +46,8 @@ impl Reader {
     pub async fn token(&mut self, scope: Scope, id: TokenId) -> Result<Option<Token>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a token"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a token"))?;
         row.as_ref().map(token).transpose()
     }
 
@@ -58,7 +59,8 @@ impl Reader {
     ) -> Result<Option<Token>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("digest =", Some(digest.to_string())).filter("customer_id =", Some(customer.get()));
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a token"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a token"))?;
         row.as_ref().map(token).transpose()
     }
 

@@ -36,7 +36,8 @@ impl Reader {
     pub async fn upload(&mut self, scope: Scope, id: UploadId) -> Result<Option<Upload>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
-        let row = sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an upload"))?;
+        let row =
+            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an upload"))?;
         row.as_ref().map(upload).transpose()
     }
 

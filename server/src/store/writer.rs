@@ -11,7 +11,8 @@
 //! (`transaction.rs`); the next job starts on a new one.
 
 use super::{
-    Held, JobError, Reader, StoreError, dialect::Dialect, error::statement_error, transaction::Transaction, write_batch::WriteBatch,
+    Held, JobError, Reader, StoreError, dialect::Dialect, error::statement_error, transaction::Transaction,
+    write_batch::WriteBatch,
 };
 use futures_util::future::BoxFuture;
 use sqlx::{AnyPool, Executor as _};
@@ -60,7 +61,8 @@ impl DerefMut for Tx {
 
 impl Tx {
     async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
-        let transaction = Transaction::begin(pool, dialect).await.map_err(statement_error("begin a transaction"))?;
+        let transaction =
+            Transaction::begin(pool, dialect).await.map_err(statement_error("begin a transaction"))?;
         let reader = Reader { held: Held::InTransaction(transaction), dialect };
         Ok(Self { reader, batch: WriteBatch::default() })
     }

@@ -168,7 +168,10 @@ impl Hash {
 }
 
 /// Draws a seed, and encrypts it with RSAES-OAEP (part 1, annex B.4).
-fn encrypt_seed_for_rsa(key: &RsaPublicKey, entropy: &dyn Entropy) -> Result<(Vec<u8>, Vec<u8>), EntropyError> {
+fn encrypt_seed_for_rsa(
+    key: &RsaPublicKey,
+    entropy: &dyn Entropy,
+) -> Result<(Vec<u8>, Vec<u8>), EntropyError> {
     let (mut seed, mut randomness) = ([0; 32], [0; 32]);
     entropy.fill(&mut seed)?;
     entropy.fill(&mut randomness)?;

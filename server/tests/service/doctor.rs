@@ -172,9 +172,15 @@ async fn companies_whose_names_look_alike_are_warned_of(db: TestDatabase) {
     assert_eq!(created.unwrap().items[0].detail["looks_like"], serde_json::json!([world.customer]));
 
     let renamed = services.rename_company(by, bolt.id, "B0lt").await.unwrap();
-    assert_eq!(services.confusable_name_warning(by, &renamed).await.unwrap(), None, "it looks like its own former name");
+    assert_eq!(
+        services.confusable_name_warning(by, &renamed).await.unwrap(),
+        None,
+        "it looks like its own former name"
+    );
     let renamed = services.rename_company(by, bolt.id, "BOXES").await.unwrap();
-    assert!(services.confusable_name_warning(by, &renamed).await.unwrap().unwrap().contains("reseller \"Boxes\""));
+    assert!(
+        services.confusable_name_warning(by, &renamed).await.unwrap().unwrap().contains("reseller \"Boxes\"")
+    );
     let noted = services.list_audit(by, filter(Action::CompanyRenamed), PageRequest::default()).await;
     assert_eq!(noted.unwrap().items[0].detail["looks_like"], serde_json::json!([boxes.id]));
     let found = services.doctor(by).await.unwrap();

@@ -186,7 +186,8 @@ async fn an_organisation_stays_with_its_records_and_goes_without_them(db: TestDa
     let new = NewCompany::new(CompanyKind::Reseller, "Boxes");
     let boxes = world.services.create_company(&world.by, new).await.unwrap().id;
     let by = Actor::of_reseller("bench 4", boxes);
-    let became = world.services.register_factory_devices(&by, vec![shown(&TestDevice::new(SERIAL))]).await.unwrap();
+    let became =
+        world.services.register_factory_devices(&by, vec![shown(&TestDevice::new(SERIAL))]).await.unwrap();
     let Registration::New(known) = became[0] else { panic!("{became:?}") };
     let before = world.db.snapshot().await;
     match world.services.delete_company(&world.by, boxes).await {

@@ -195,8 +195,9 @@ async fn a_device_is_meant_by_id_or_by_identifiers_that_only_it_has(db: TestData
     let services = &world.services;
     let boxes = reseller(&world, "Boxes").await;
     let claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap();
-    let meant =
-        async |identifiers| services.resolve_claim_target(&boxes, &ClaimTarget::Identifiers(identifiers)).await;
+    let meant = async |identifiers| {
+        services.resolve_claim_target(&boxes, &ClaimTarget::Identifiers(identifiers)).await
+    };
     assert_eq!(meant(serial("pf0abcde")).await.unwrap(), claim.id);
     let mut other_model = serial(SERIAL);
     other_model.push(Identifier::parse(IdentifierKind::Model, "Another").unwrap());

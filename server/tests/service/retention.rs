@@ -25,7 +25,8 @@ async fn add(
     customer: Option<CompanyId>,
     bytes: Vec<u8>,
 ) -> Result<(), ServiceError> {
-    let upload = ArtifactUpload { customer, ..ArtifactUpload::for_all_customers("app.tar", Cursor::new(bytes)) };
+    let upload =
+        ArtifactUpload { customer, ..ArtifactUpload::for_all_customers("app.tar", Cursor::new(bytes)) };
     services.add_artifact(&world.by, upload).await.map(drop)
 }
 
@@ -85,7 +86,8 @@ async fn streams_side_by_side_share_the_quota_also_on_two_servers(db: TestDataba
     let bolt = world.other_customer("Bolt").await;
     for (customer, other) in [(world.customer, &here), (bolt, &there)] {
         let (sender, bytes) = Slow::new();
-        let upload = ArtifactUpload { customer: Some(customer), ..ArtifactUpload::for_all_customers("slow", bytes) };
+        let upload =
+            ArtifactUpload { customer: Some(customer), ..ArtifactUpload::for_all_customers("slow", bytes) };
         let (services, by) = (here.clone(), world.by.clone());
         let slow = tokio::spawn(async move { services.add_artifact(&by, upload).await });
         send(&sender, vec![1; 30]).await;

@@ -85,11 +85,7 @@ impl World {
     }
 
     pub async fn other_customer(&self, name: &str) -> CompanyId {
-        self.services
-            .create_company(&self.by, NewCompany::new(CompanyKind::Customer, name))
-            .await
-            .unwrap()
-            .id
+        self.services.create_company(&self.by, NewCompany::new(CompanyKind::Customer, name)).await.unwrap().id
     }
 
     /// Claims the Lenovo with this serial number for Acme.

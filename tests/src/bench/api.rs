@@ -72,7 +72,12 @@ fn contains(line: &[u8], word: &[u8]) -> bool {
 }
 
 /// Measures `partners.devices.claim`, call after call on one connection.
-async fn measure_single_claims(sandbox: &ApiSandbox, size: &Size, claims: &str, floor: &Floor) -> Result<Row> {
+async fn measure_single_claims(
+    sandbox: &ApiSandbox,
+    size: &Size,
+    claims: &str,
+    floor: &Floor,
+) -> Result<Row> {
     let path = format!("/v1/partners/{}/devices:claim", sandbox.environment.partner_id);
     let mut times = Vec::with_capacity(size.samples);
     for number in 0..size.samples {
@@ -160,14 +165,14 @@ async fn measure_async_claims(sandbox: &ApiSandbox, size: &Size, floor: &Floor) 
     let succeeded = ended.pointer("/response/successCount").and_then(Value::as_u64);
     ensure!(succeeded == u64::try_from(devices).ok(), "of {devices} devices were claimed: {ended}");
     let devices = f64::from(u32::try_from(devices)?);
-    Ok(Row::new(format!("claimAsync of {} devices", format_grouped(devices)), took, Unit::Secs).at_most(5.0).with_floor(
-        format!(
+    Ok(Row::new(format!("claimAsync of {} devices", format_grouped(devices)), took, Unit::Secs)
+        .at_most(5.0)
+        .with_floor(format!(
             "accepted after {:.2} s; as many bare inserts in transactions of {} take {:.2} s",
             accepted.as_secs_f64(),
             Floor::ROWS,
             floor.per_row.as_secs_f64() * devices,
-        ),
-    ))
+        )))
 }
 
 fn claim(sandbox: &ApiSandbox, series: &str, number: usize) -> Value {

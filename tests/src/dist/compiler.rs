@@ -28,7 +28,8 @@ pub(super) fn settings(target: Architecture) -> Result<Vec<(String, OsString)>> 
     if target == Architecture::HERE {
         return Ok(Vec::new());
     }
-    let rustc = find_or_fetch(target).with_context(|| format!("cannot get a compiler for {}", target.debian()))?;
+    let rustc =
+        find_or_fetch(target).with_context(|| format!("cannot get a compiler for {}", target.debian()))?;
     let name = target.target().to_uppercase().replace('-', "_");
     Ok(vec![
         ("RUSTC".to_owned(), rustc.into()),

@@ -168,7 +168,9 @@ impl SimulatedDevice {
             }],
             outcome: Some(Outcome::Managed { version }),
         };
-        while let Err(answer) = self.post_with_certificate::<Acknowledged>(image, &grant, REPORT_PATH, &report).await? {
+        while let Err(answer) =
+            self.post_with_certificate::<Acknowledged>(image, &grant, REPORT_PATH, &report).await?
+        {
             wait_before_retry(&answer, &mut told_to_wait).await?;
         }
         Ok(Enrolled { grant, told_to_wait })
@@ -237,7 +239,9 @@ impl SimulatedDevice {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8.clone()));
         let config = image.client_config(chain, key)?;
         let mut connection = Connection::open(image.address, &image.name, config).await?;
-        parse_accepted(connection.post(path, serde_json::to_vec(message).context("write the message")?).await?)
+        parse_accepted(
+            connection.post(path, serde_json::to_vec(message).context("write the message")?).await?,
+        )
     }
 
     fn prove(&self, hello: Sha256, challenge: Challenge) -> Result<Prove> {

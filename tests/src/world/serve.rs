@@ -124,7 +124,9 @@ impl Reply {
                 }
                 response.body(Body::from(body)).unwrap_or_else(|error| error.to_string().into_response())
             }
-            Self::Endless(bytes) => stream_body(stream::repeat_with(move || Ok::<_, Infallible>(bytes.clone()))),
+            Self::Endless(bytes) => {
+                stream_body(stream::repeat_with(move || Ok::<_, Infallible>(bytes.clone())))
+            }
             Self::Drip(bytes) => stream_body(stream::unfold(bytes.into_iter(), |mut bytes| async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 bytes.next().map(|byte| (Ok::<_, Infallible>(vec![byte]), bytes))

@@ -25,7 +25,12 @@ async fn the_tables_of_the_fixtures_say_what_those_of_this_qemu_say() -> Result<
         host::write(&folder.join("DMI"), &tables.table, 0o600)?;
         let now = identity::io::survey(&Layout::new(made.path())).await;
         let then = identity::io::survey(&Layout::new(&fixture)).await;
-        assert_eq!(identity::survey_text(&now, models), identity::survey_text(&then, models), "{}", fixture.display());
+        assert_eq!(
+            identity::survey_text(&now, models),
+            identity::survey_text(&then, models),
+            "{}",
+            fixture.display()
+        );
         compared += 1;
     }
     assert!(compared > 20, "{compared}");

@@ -116,7 +116,10 @@ mod tests {
         assert_eq!(handed, medium_result(Err(NotUsed::NotFat)));
         let mode = folder.join(FOUND).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
-        assert_eq!(present_media(&layout, None::<&str>.as_ref()), [Medium { name: "sdb1".to_owned(), found: handed }]);
+        assert_eq!(
+            present_media(&layout, None::<&str>.as_ref()),
+            [Medium { name: "sdb1".to_owned(), found: handed }]
+        );
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(present_media(&layout, None::<&str>.as_ref()), []);
     }
@@ -134,7 +137,10 @@ mod tests {
         let reasons: Vec<_> = media.into_iter().map(|one| one.found).collect();
         assert_eq!(
             reasons,
-            [medium_result(Err(NotUsed::Unreadable("damaged".to_owned()))), medium_result(Err(NotUsed::TooLarge))]
+            [
+                medium_result(Err(NotUsed::Unreadable("damaged".to_owned()))),
+                medium_result(Err(NotUsed::TooLarge))
+            ]
         );
     }
 

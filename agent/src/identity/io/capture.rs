@@ -104,8 +104,13 @@ pub async fn capture(layout: &Layout, folder: &Path) -> Result<Survey, CaptureEr
     let release = files::read(&layout.path("/proc/sys/kernel/osrelease"), MAX_RELEASE_BYTES);
     let kernel = release.ok().flatten().map(|text| String::from_utf8_lossy(&text).trim().to_owned());
     let record = examination.record.without_secrets();
-    let unreadable =
-        examination.survey.unreadable.iter().filter(|one| !record.files.contains_key(&one.from)).cloned().collect();
+    let unreadable = examination
+        .survey
+        .unreadable
+        .iter()
+        .filter(|one| !record.files.contains_key(&one.from))
+        .cloned()
+        .collect();
     let manifest = Manifest {
         format: FORMAT,
         agent: env!("CARGO_PKG_VERSION").to_owned(),

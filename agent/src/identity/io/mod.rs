@@ -89,7 +89,8 @@ async fn examine(layout: &Layout) -> Examination {
     let modems = gathered.read_modems(&mut reader, layout.is_running_system()).await;
     let Reader { unreadable, looked, files, links, .. } = reader;
     let Gathered { candidates, refused, disagreements, facts } = gathered;
-    let survey = Survey { looked, disagreements, facts, ..Survey::from_candidates(candidates, refused, unreadable) };
+    let survey =
+        Survey { looked, disagreements, facts, ..Survey::from_candidates(candidates, refused, unreadable) };
     let interfaces = answered.and_then(Result::ok);
     let record = Record { interfaces, modems, tpm, files, links, ..Record::default() };
     Examination { survey, record }
@@ -126,7 +127,8 @@ struct Gathered {
 
 impl Gathered {
     fn read_firmware(&mut self, reader: &mut Reader<'_>) {
-        let tables = reader.examine(Place::SmbiosTables, "the firmware of this machine has none", smbios_tables);
+        let tables =
+            reader.examine(Place::SmbiosTables, "the firmware of this machine has none", smbios_tables);
         let copy = reader.examine(Place::SmbiosFields, "the kernel of this machine has none", smbios_fields);
         let has_smbios = !tables.fields.is_empty() || !copy.is_empty();
         let (candidates, disagreements) = smbios::merge(&tables, &copy);
@@ -141,8 +143,9 @@ impl Gathered {
         self.candidates.extend(vpd::select(&pairs));
         self.facts.manufactured = vpd::fact(&pairs, vpd::Holds::Manufactured);
         self.facts.brand_code = vpd::fact(&pairs, vpd::Holds::BrandCode);
-        let differing =
-            reader.examine(Place::VpdPartition, "this machine has none", |reader| compare_partitions(reader, &pairs));
+        let differing = reader.examine(Place::VpdPartition, "this machine has none", |reader| {
+            compare_partitions(reader, &pairs)
+        });
         self.disagreements.extend(differing);
 
         // On a PC, the kernel takes long to produce this file, and it holds no serial number.
@@ -183,7 +186,11 @@ impl Gathered {
         key
     }
 
-    fn read_network(&mut self, reader: &mut Reader<'_>, answered: Option<&Result<Vec<Link>, rtnetlink::Error>>) {
+    fn read_network(
+        &mut self,
+        reader: &mut Reader<'_>,
+        answered: Option<&Result<Vec<Link>, rtnetlink::Error>>,
+    ) {
         let is_pc = is_pc(&self.candidates);
         let interfaces =
             reader.examine(Place::Network, "this machine has no interface", |reader| match answered {
@@ -237,8 +244,10 @@ impl Gathered {
         });
         let known = modems.clone().unwrap_or_default();
         let placed = known.into_iter().map(|modem| {
-            let behind =
-                modem.device.as_deref().map_or(Behind::Hardware, |device| classify_device(reader, device, is_pc));
+            let behind = modem
+                .device
+                .as_deref()
+                .map_or(Behind::Hardware, |device| classify_device(reader, device, is_pc));
             (modem, behind)
         });
         let (numbers, refused) = modem::classify(placed.collect());

@@ -199,7 +199,11 @@ mod tests {
         assert_eq!(modems[0].device.as_deref(), Some("/sys/devices/pci0000:00/0000:00:14.0"));
         assert_eq!(modems[1].meid.as_deref(), Some("A1000000123456"));
         assert_eq!((&modems[2].imei, &modems[2].meid), (&None, &None));
-        assert_eq!(query_fake(&[], &[NAME], false).await.unwrap(), modems, "one that is started when it is asked");
+        assert_eq!(
+            query_fake(&[], &[NAME], false).await.unwrap(),
+            modems,
+            "one that is started when it is asked"
+        );
     }
 
     #[tokio::test]

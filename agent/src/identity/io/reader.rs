@@ -3,7 +3,7 @@
 use super::capture::Record;
 use crate::{
     files::{FilesError, Within},
-    identity::{PlaceResult, Place, State, Unreadable},
+    identity::{Place, PlaceResult, State, Unreadable},
 };
 use std::{
     cell::OnceCell,
@@ -100,7 +100,8 @@ impl<'a> Reader<'a> {
         match within.read(&file, limit) {
             Ok(None) => {
                 let above = file.ancestors().skip(1).filter(|folder| *folder != Path::new(""));
-                self.absent.extend(above.take_while(|folder| !within.exists(folder)).last().map(Path::to_owned));
+                self.absent
+                    .extend(above.take_while(|folder| !within.exists(folder)).last().map(Path::to_owned));
                 None
             }
             Ok(Some(bytes)) => {

@@ -38,10 +38,7 @@ pub(super) const FIELDS: &[(&str, IdentifierKind)] = &[
 ];
 
 /// Merges both sources, field by field, and returns their differences.
-pub(super) fn merge(
-    tables: &Tables,
-    copy: &[(&'static str, String)],
-) -> (Vec<Candidate>, Vec<Disagreement>) {
+pub(super) fn merge(tables: &Tables, copy: &[(&'static str, String)]) -> (Vec<Candidate>, Vec<Disagreement>) {
     let (mut read, mut disagreements) = (Vec::new(), Vec::new());
     for (name, kind) in FIELDS {
         let written = tables.fields.iter().find(|field| field.name == *name).map(|field| SourcedValue {

@@ -35,8 +35,11 @@ pub fn without_secrets(entry_point: &[u8], table: &[u8]) -> (Vec<u8>, Vec<u8>) {
     } else if structures.rest.first() == Some(&END_OF_TABLE) {
         kept.extend(structures.rest.iter().take(6));
     }
-    let entry_point =
-        if kept.len() == table.len() { entry_point.to_vec() } else { resize_entry_point(entry_point, kept.len()) };
+    let entry_point = if kept.len() == table.len() {
+        entry_point.to_vec()
+    } else {
+        resize_entry_point(entry_point, kept.len())
+    };
     (entry_point, kept)
 }
 

@@ -52,7 +52,9 @@ fn walk(archive: &str, deb: &Path, limits: Limits, visitor: &mut dyn Visitor) ->
         .run_into(LIST_LIMIT, |tar| walk_tar(tar, limits, visitor))?;
     // A refused name is a better message than the broken pipe that follows from it.
     let (entries, bytes) = match walked {
-        Err(ArchiveError::Unreadable(_)) if !finished.status.success() => return Err(program_error(&finished)),
+        Err(ArchiveError::Unreadable(_)) if !finished.status.success() => {
+            return Err(program_error(&finished));
+        }
         walked => walked?,
     };
     if !finished.status.success() {

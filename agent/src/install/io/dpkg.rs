@@ -239,7 +239,8 @@ impl Packages for Dpkg {
         let mut owners = Vec::new();
         for files in files.chunks(PATHS_AT_ONCE) {
             let names = files.iter().flat_map(|file| names_of(file.as_str()));
-            let found = self.program("dpkg-query")?.arg("--search").args(names.map(|name| escape_pattern(&name)));
+            let found =
+                self.program("dpkg-query")?.arg("--search").args(names.map(|name| escape_pattern(&name)));
             // The program fails if a file belongs to no package; here, that is a valid answer.
             let found = found.run(QUERY_LIMIT)?;
             owners.extend(parse_owners(&String::from_utf8_lossy(&found.stdout)));

@@ -5,16 +5,16 @@
 //! outside is made safe for a terminal, and truncated text is marked.
 
 use super::{
-    state::{ScreenState, View},
     letters::{self, Size},
     rows::{Rows, shorten, tail, width, wrap},
+    state::{ScreenState, View},
 };
 use crate::{
     console::plain,
     station::{
-        test_station::Server,
         check::TestedUnit,
         report::{serial, tally_text},
+        test_station::Server,
         verdict::Verdict,
     },
 };
@@ -59,7 +59,8 @@ pub fn draw(state: &ScreenState, look: Look, area: Rect, buffer: &mut Buffer) ->
     }
     let notice = notice(state, area.width);
     if area.height > 3 || (area.height > 1 && notice.is_empty()) {
-        let typed = format!("Next unit: {}_", tail(&state.line.visible_end(256), area.width.saturating_sub(13)));
+        let typed =
+            format!("Next unit: {}_", tail(&state.line.visible_end(256), area.width.saturating_sub(13)));
         rest.take_bottom(1).write_line(&typed, bold);
     }
     let most = if full { NOTICE_ROWS } else { 1 + usize::from(area.height >= COUNT_ROWS) };
@@ -104,7 +105,8 @@ fn draw_result(state: &ScreenState, look: Look, full: bool, mut rest: Rows<'_>) 
     };
     rest.fill(style);
     let bold = style.add_modifier(Modifier::BOLD);
-    let lines = state.displayed_unit().map(|unit| reason_lines(unit, style, rest.width())).unwrap_or_default();
+    let lines =
+        state.displayed_unit().map(|unit| reason_lines(unit, style, rest.width())).unwrap_or_default();
     let sizes = [Size::Large, Size::Small].into_iter();
     // Large letters matter less than a line about a fault.
     let size = sizes.map(|size| (size, letters::rows(word, size))).find(|(size, rows)| {
@@ -249,13 +251,13 @@ mod tests {
     use super::*;
     use crate::station::{
         Finding, Judgement, Reason,
-        test_station::StationStatus,
         screen::{
-            state::{Event, Next},
             keys::Keyboard,
             rows::MORE,
+            state::{Event, Next},
         },
         shift::Tally,
+        test_station::StationStatus,
     };
     use unbox_common::timestamp::Timestamp;
 
@@ -284,7 +286,8 @@ mod tests {
             "Look whether the label belongs to this unit, and print a new one if it does.",
         );
         let findings = if verdict == Verdict::Pass { vec![] } else { vec![finding] };
-        let tested = TestedUnit { name: name.to_owned(), judged: Judgement::from_findings(findings), identity: None };
+        let tested =
+            TestedUnit { name: name.to_owned(), judged: Judgement::from_findings(findings), identity: None };
         finish_test(state, tested);
     }
 
@@ -418,7 +421,11 @@ mod tests {
             type_text(&mut state, "\u{3}");
             shows(&state, "End the shift? Ctrl-C ends it");
             let away = Finding::new(Reason::ServerUnavailable, Verdict::CouldNotCheck, "Away.", "Wait.");
-            let tested = TestedUnit { name: "A".to_owned(), judged: Judgement::from_findings(vec![away]), identity: None };
+            let tested = TestedUnit {
+                name: "A".to_owned(),
+                judged: Judgement::from_findings(vec![away]),
+                identity: None,
+            };
             assert!(matches!(finish_test(&mut state, tested), Next::Test(_)));
             state.server = Server::Away { since: NOW, reason: "Away.".to_owned() };
             shows(&state, "OFFLINE");

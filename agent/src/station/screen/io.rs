@@ -5,16 +5,16 @@
 //! for anything.
 
 use super::{
-    state::{ScreenState, Event, Next, View},
     draw::{Look, draw},
     keys::Keyboard,
+    state::{Event, Next, ScreenState, View},
 };
 use crate::{
     clock,
     console::chain,
     station::{
-        test_station::TestStation,
         shift::{ShiftError, Tally},
+        test_station::TestStation,
     },
 };
 use ratatui::{
@@ -183,7 +183,8 @@ pub fn run(station: TestStation, mut state: ScreenState) -> Result<Tally, Screen
     let keys = sender.clone();
     let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
     spawn("keys").spawn(move || read_keys(&keys)).map_err(ScreenError::Thread)?;
-    let worker = spawn("station").spawn(move || run_tasks(station, &to_do, &sender)).map_err(ScreenError::Thread)?;
+    let worker =
+        spawn("station").spawn(move || run_tasks(station, &to_do, &sender)).map_err(ScreenError::Thread)?;
     let threads = Threads { messages, tasks, worker };
     runtime.block_on(handle_events(screen, &mut state, signals, threads))?;
     Ok(state.tally)

@@ -6,9 +6,9 @@
 //!   layout and fitting of text;
 //! * [`io`]: the terminal, the thread that tests, and the signals.
 
-pub mod state;
 pub mod draw;
 pub mod io;
 pub mod keys;
 pub mod letters;
 mod rows;
+pub mod state;

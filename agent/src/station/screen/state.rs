@@ -8,10 +8,10 @@ use super::keys::Key;
 use crate::{
     console::plain,
     station::{
-        test_station::{QueueResult, Server, StationStatus, unit_name},
         check::TestedUnit,
         report::late_answers_text,
         shift::Tally,
+        test_station::{QueueResult, Server, StationStatus, unit_name},
         verdict::Verdict,
     },
 };
@@ -192,7 +192,9 @@ impl ScreenState {
             }
             Key::Older => {}
             Key::PageUp => self.scroll = self.scroll.saturating_sub(self.view.rows.max(1)),
-            Key::PageDown => self.scroll = (self.scroll + self.view.rows.max(1)).min(self.view.last_page_start()),
+            Key::PageDown => {
+                self.scroll = (self.scroll + self.view.rows.max(1)).min(self.view.last_page_start())
+            }
             Key::Print => return self.print_label(),
             Key::Stop => return self.request_end(asked),
             Key::Enter => {
@@ -465,7 +467,8 @@ mod tests {
             type_text(&mut state, format!("{name}\r").as_bytes());
             state.handle(test_result(name, vec![]));
         }
-        let shows = |state: &ScreenState| state.displayed_unit().map(|unit| unit.name.clone()).unwrap_or_default();
+        let shows =
+            |state: &ScreenState| state.displayed_unit().map(|unit| unit.name.clone()).unwrap_or_default();
         for (keys, unit) in [
             (b"".as_slice(), "C1"),
             (b"\x1b[B", "B1"),
@@ -539,7 +542,8 @@ mod tests {
         let refused = vec!["Its key is another.".to_owned(), "b".to_owned()];
         state.handle(Event::QueueProcessed(QueueResult { judged, refused }, status(Server::Reached)));
         assert_eq!(state.displayed_unit().map(|unit| unit.judged.verdict), Some(Verdict::Pass));
-        let listed: Vec<_> = state.earlier.iter().map(|one| (one.name.as_str(), one.judged.verdict)).collect();
+        let listed: Vec<_> =
+            state.earlier.iter().map(|one| (one.name.as_str(), one.judged.verdict)).collect();
         assert_eq!(listed, [("C1", Verdict::NeedsAttention), ("A1", Verdict::Fail)]);
         assert_eq!(
             state.notice.as_deref(),

@@ -56,7 +56,9 @@ pub(super) fn unapproved_parts(asked: &Admission<'_>) -> Vec<ReplacedPart> {
     let replaced = match asked.device.and_then(|device| device.identity.as_ref()) {
         Some(last) => replaced_since(last),
         // A key that was registered for one machine may have been copied to another.
-        None if asked.rank == Rank::Key => contradictions(asked.identity, &registered_identifiers(asked.claim)),
+        None if asked.rank == Rank::Key => {
+            contradictions(asked.identity, &registered_identifiers(asked.claim))
+        }
         None => Vec::new(),
     };
     match approved_request(asked) {
@@ -97,8 +99,11 @@ mod tests {
 
     #[test]
     fn changed_hardware_waits_whatever_was_proven() {
-        let changed =
-            |proof, key| Asked { board: "BOARD2", token: VALID, ..Asked::new(proof, Some(known_device()), key) };
+        let changed = |proof, key| Asked {
+            board: "BOARD2",
+            token: VALID,
+            ..Asked::new(proof, Some(known_device()), key)
+        };
         for proof in [Identifiers, Token] {
             for key in [1, 9] {
                 assert_eq!(changed(proof, key).outcome(), "pend hardware_changed", "{proof} {key}");
@@ -156,7 +161,8 @@ mod tests {
         };
         let claim = claim(ProofKind::RegisteredKey);
         assert_eq!(contradictions(&shown("S1"), &registered_identifiers(&claim)), []);
-        let [part] = <[_; 1]>::try_from(contradictions(&shown("S2"), &registered_identifiers(&claim))).unwrap();
+        let [part] =
+            <[_; 1]>::try_from(contradictions(&shown("S2"), &registered_identifiers(&claim))).unwrap();
         assert_eq!(
             (part.kind, part.was, part.now),
             (IdentifierKind::SerialNumber, vec!["S1".to_owned()], vec!["S2".to_owned()])

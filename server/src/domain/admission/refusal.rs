@@ -68,7 +68,9 @@ pub fn refuse_early(now: Timestamp, found: &Found<'_>, offered: &[ProofKind]) ->
         ProofKind::Tpm if !offered.contains(&ProofKind::Tpm) => {
             Some(Refusal::with_detail(RefusalKind::ProofRequired, NO_TPM))
         }
-        proof if !offered.contains(&proof) => Some(Refusal::with_detail(RefusalKind::ProofRequired, NOT_OFFERED)),
+        proof if !offered.contains(&proof) => {
+            Some(Refusal::with_detail(RefusalKind::ProofRequired, NOT_OFFERED))
+        }
         _ => None,
     }
 }

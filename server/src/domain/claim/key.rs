@@ -25,7 +25,9 @@ impl ClaimKey {
         let strongest = set.lookup_key()?;
         let member = |kind| set.members().iter().find(|one| one.kind() == kind);
         let named = match (member(IdentifierKind::Manufacturer), member(IdentifierKind::Model)) {
-            (Some(maker), Some(model)) if strongest.kind().needs_maker_and_model() => fold_maker_and_model(maker, model),
+            (Some(maker), Some(model)) if strongest.kind().needs_maker_and_model() => {
+                fold_maker_and_model(maker, model)
+            }
             _ => String::new(),
         };
         Some(Self { lookup: lookup_text(strongest), named })

@@ -71,7 +71,9 @@ pub(super) async fn upload(mut call: Call, body: Body) -> Result<Response, Statu
     let expected = call.own.text("sha256")?;
     call.no_more_parameters()?;
     match call.upload_type() {
-        Some("media") => upload_at_once(call, name.unwrap_or_default(), digest(expected.as_deref())?, body).await,
+        Some("media") => {
+            upload_at_once(call, name.unwrap_or_default(), digest(expected.as_deref())?, body).await
+        }
         Some("resumable") => start_upload(&call, name, expected, body).await,
         _ => Err(Status::invalid_field("uploadType", "Expected media or resumable.")),
     }

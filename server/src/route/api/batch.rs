@@ -3,11 +3,11 @@
 //! Each answer is sent before the next call is made, so that one of them is in memory at a time.
 
 use super::{
-    call::{
-        Batched, CREDENTIAL_HEADERS, authenticate_if_present, credential, holders, discard_unread, refusal,
-        body_error,
-    },
     body_writer::{BodyWriter, Gone, body_writer},
+    call::{
+        Batched, CREDENTIAL_HEADERS, authenticate_if_present, body_error, credential, discard_unread,
+        holders, refusal,
+    },
     wire::{
         batch::{self, BatchWriter, BatchedRequest, MAX_BATCH_BYTES},
         query::{Query, Standard},

@@ -5,8 +5,8 @@
 //! `stopped` with the reason. A client may send everything before it reads any of it (`spool.rs`).
 
 use super::{
-    call::Call,
     body_writer::{BodyWriter, Gone, body_writer},
+    call::Call,
     spool::{SpoolReader, spool},
     wire::{
         query::Alt,

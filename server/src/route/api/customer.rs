@@ -3,7 +3,6 @@
 use super::{
     call::{Answer, Call, no_such},
     identifier,
-    streamed_list::{self, StreamedList},
     message::{
         common::{DeviceReference, Empty},
         configuration::Configuration as Message,
@@ -14,6 +13,7 @@ use super::{
         device::Device,
     },
     partner::device_error,
+    streamed_list::{self, StreamedList},
     view::{self, SeenBy},
     wire::{
         detail::FieldViolation,

@@ -158,7 +158,8 @@ pub(super) async fn create_reset_ticket(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: EnrollmentRequest = call.message()?;
     let id = find_or_create_device(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    let (secret, expires_at) = call.services().mint_reset_ticket(&call.actor, id).await.map_err(enrollment_error)?;
+    let (secret, expires_at) =
+        call.services().mint_reset_ticket(&call.actor, id).await.map_err(enrollment_error)?;
     let minted = CreateResetTicketResponse { reset_ticket: Some(secret), expire_time: Some(expires_at) };
     call.answer(&Written(&minted))
 }
@@ -191,7 +192,11 @@ async fn find_device(call: &Call, id: DeviceId) -> Result<DeviceView, Status> {
 }
 
 /// Finds the device that a request means, if it is known.
-async fn find_device_id(call: &Call, enrollment: &str, device: Option<&DeviceReference>) -> Result<DeviceId, Status> {
+async fn find_device_id(
+    call: &Call,
+    enrollment: &str,
+    device: Option<&DeviceReference>,
+) -> Result<DeviceId, Status> {
     match find_referent(call, enrollment, device).await? {
         Referent::Enrollment(id) => Ok(id),
         Referent::Claim(claim) => {
@@ -220,7 +225,11 @@ enum Referent {
     Claim(ClaimId),
 }
 
-async fn find_referent(call: &Call, enrollment: &str, device: Option<&DeviceReference>) -> Result<Referent, Status> {
+async fn find_referent(
+    call: &Call,
+    enrollment: &str,
+    device: Option<&DeviceReference>,
+) -> Result<Referent, Status> {
     match (enrollment, device) {
         ("", None) => Err(Status::invalid_field("enrollment", "Expected enrollment or device.")),
         ("", Some(device)) => {
@@ -229,7 +238,8 @@ async fn find_referent(call: &Call, enrollment: &str, device: Option<&DeviceRefe
                 Status::invalid(vec![violation])
             })?;
             let target = identifier::target(target, "device")?;
-            let claim = call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)?;
+            let claim =
+                call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)?;
             call.services().claim_in_force(&call.actor, claim).await.map_err(device_error)?;
             Ok(Referent::Claim(claim))
         }

@@ -2,7 +2,6 @@
 
 use super::{
     call::{Answer, Call},
-    streamed_list::{self, StreamedList},
     message::{
         common::Empty,
         operation::{
@@ -10,6 +9,7 @@ use super::{
             OperationMetadata, ProcessingStatus,
         },
     },
+    streamed_list::{self, StreamedList},
     wire::{
         form::Written,
         name::OperationName,

@@ -2,8 +2,8 @@
 //! however slowly a client reads.
 
 use super::{
-    call::{Answer, Call, Reply},
     body_writer::{BodyWriter, Gone, body_writer},
+    call::{Answer, Call, Reply},
     wire::{answer, long_list::LongList, status::Status},
 };
 use crate::route::{App, budget::Holders};

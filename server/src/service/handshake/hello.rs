@@ -343,7 +343,8 @@ fn kinds_of<'r>(reasons: impl Iterator<Item = &'r Reason>) -> BTreeSet<Identifie
 /// and that has a claim of its own, is matched to its own.
 fn match_by_hardware(identity: &HardwareIdentity, candidates: &[ClaimCandidate], by_key: Reason) -> Reason {
     let contradicted = candidates.iter().any(|one| {
-        one.claim.id == by_key.claim && !contradictions(identity, &registered_identifiers(&one.claim)).is_empty()
+        one.claim.id == by_key.claim
+            && !contradictions(identity, &registered_identifiers(&one.claim)).is_empty()
     });
     if by_key.rank != Rank::Key || !contradicted {
         return by_key;

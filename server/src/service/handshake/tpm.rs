@@ -61,7 +61,10 @@ impl Services {
         let credential = match endorsement.seal(&attestation, &secret.0, &*self.0.entropy) {
             Ok(credential) => credential,
             Err(off_curve @ SealError::OffCurve) => {
-                return Ok(Err(Refusal::with_owned_detail(RefusalKind::ProofRequired, format!("{off_curve}."))));
+                return Ok(Err(Refusal::with_owned_detail(
+                    RefusalKind::ProofRequired,
+                    format!("{off_curve}."),
+                )));
             }
             Err(SealError::Entropy(error)) => return Err(error.into()),
         };
@@ -84,7 +87,9 @@ impl Services {
         let Some(from) = &hello.message.tpm else {
             return Err(Refusal::with_detail(RefusalKind::ProofRequired, NOT_INTRODUCED));
         };
-        let strange = |error: NotIntroduced| Refusal::with_owned_detail(RefusalKind::ProofRequired, format!("{error}."));
+        let strange = |error: NotIntroduced| {
+            Refusal::with_owned_detail(RefusalKind::ProofRequired, format!("{error}."))
+        };
         let introduction = Introduction::read(from).map_err(strange)?;
         let roots = &self.settings().tpm_roots;
         if roots.is_empty() && claim.sets.registered_tpm_keys().next().is_none() {

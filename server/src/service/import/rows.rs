@@ -92,7 +92,9 @@ fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, Row
             Column::Customer => customer = named(),
             Column::Configuration => configuration = named(),
             Column::Proof => proof = Some(parse_proof(cell).ok_or_else(|| wrong(&known_proofs()))?),
-            Column::Order => order = Some(cell.parse::<Name>().map_err(|error| wrong(&storage_rule(&error)))?),
+            Column::Order => {
+                order = Some(cell.parse::<Name>().map_err(|error| wrong(&storage_rule(&error)))?)
+            }
             Column::ManufactureDate => {
                 cell.parse::<Date>().map_err(|error| wrong(&format!("names no day: {error}")))?;
                 manufactured = Some(cell.to_owned());

@@ -57,8 +57,9 @@ enum Audience {
 impl<'a> Assertion<'a> {
     /// Reads the alleged signer and key.
     pub(super) fn read(text: &'a str) -> Result<Self, OAuthError> {
-        let malformed =
-            || InvalidGrant.with_description("The assertion is no JSON web token with iss, aud, iat and exp.");
+        let malformed = || {
+            InvalidGrant.with_description("The assertion is no JSON web token with iss, aud, iat and exp.")
+        };
         if text.len() > MAX_ASSERTION_BYTES {
             return Err(InvalidGrant.with_description("The assertion is larger than 16 KiB."));
         }
@@ -68,7 +69,9 @@ impl<'a> Assertion<'a> {
             _ => malformed(),
         })?;
         if header.alg != Algorithm::RS256 || header.crit.is_some() {
-            return Err(InvalidGrant.with_description("The assertion must be signed with RS256, without extensions."));
+            return Err(
+                InvalidGrant.with_description("The assertion must be signed with RS256, without extensions.")
+            );
         }
         let key = header.kid.as_deref().filter(|id| !id.is_empty()).map(str::parse).transpose();
         let key = key.map_err(|_| unknown_signer())?;
@@ -101,15 +104,17 @@ impl Claims {
     pub(super) fn check(&self, server: &Settings, now: Timestamp) -> Result<(), OAuthError> {
         let (from, until) = (Timestamp::from_secs(self.iat), Timestamp::from_secs(self.exp));
         if until <= from || until.duration_since(from) > MAX_LIFETIME {
-            return Err(InvalidGrant.with_description("The assertion must expire within an hour after it was signed."));
+            return Err(InvalidGrant
+                .with_description("The assertion must expire within an hour after it was signed."));
         }
         if from > now.plus(MAX_SKEW) || until <= now.minus(MAX_SKEW) {
-            return Err(
-                InvalidGrant.with_description("The assertion is not good now. Check the clock of this machine.")
-            );
+            return Err(InvalidGrant
+                .with_description("The assertion is not good now. Check the clock of this machine."));
         }
         if self.sub.as_ref().is_some_and(|sub| *sub != self.iss) {
-            return Err(InvalidGrant.with_description("A service account cannot act for somebody else (sub)."));
+            return Err(
+                InvalidGrant.with_description("A service account cannot act for somebody else (sub).")
+            );
         }
         let audiences = match &self.aud {
             Audience::One(one) => std::slice::from_ref(one),
@@ -126,7 +131,8 @@ impl Claims {
 /// Returns the same error for an unknown account, an unknown, expired or revoked key, and a wrong
 /// signature.
 pub(super) fn unknown_signer() -> OAuthError {
-    InvalidGrant.with_description("The service account or its key is not known here, or the signature is wrong.")
+    InvalidGrant
+        .with_description("The service account or its key is not known here, or the signature is wrong.")
 }
 
 /// Whether this is a URL of this server's token endpoint. Any port is accepted: a proxy in front may use

@@ -182,9 +182,11 @@ impl Services {
 /// Returns the scopes that the account gets of those that it requested.
 fn grant_scopes(asked: Option<String>, principal: &Principal) -> Result<AccessScopes, OAuthError> {
     let known = asked.unwrap_or_default().parse::<AccessScopes>();
-    let known = known.map_err(|_| OAuthRefusal::InvalidScope.with_description("A scope is not known here."))?;
+    let known =
+        known.map_err(|_| OAuthRefusal::InvalidScope.with_description("A scope is not known here."))?;
     known.restrict_to(principal.scopes.clone()).ok_or_else(|| {
-        OAuthRefusal::InvalidScope.with_description("An account of this kind of organisation may not have this scope.")
+        OAuthRefusal::InvalidScope
+            .with_description("An account of this kind of organisation may not have this scope.")
     })
 }
 

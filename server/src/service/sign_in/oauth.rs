@@ -112,7 +112,9 @@ impl TokenRequest {
         }
         match grant_type.as_deref() {
             None | Some("") => {
-                return Err(OAuthRefusal::InvalidRequest.with_description("The parameter grant_type is missing."));
+                return Err(
+                    OAuthRefusal::InvalidRequest.with_description("The parameter grant_type is missing.")
+                );
             }
             Some(JWT_BEARER) => {}
             Some(_) => {
@@ -122,8 +124,9 @@ impl TokenRequest {
             }
         }
         let assertion = assertion.filter(|text| !text.is_empty());
-        let assertion = assertion
-            .ok_or_else(|| OAuthRefusal::InvalidRequest.with_description("The parameter assertion is missing."))?;
+        let assertion = assertion.ok_or_else(|| {
+            OAuthRefusal::InvalidRequest.with_description("The parameter assertion is missing.")
+        })?;
         Ok(Self { assertion: Secret::new(assertion.into_owned()), scope: scope.map(Cow::into_owned) })
     }
 }

@@ -49,7 +49,11 @@ impl Tx {
                     .bind(claim.created_by.clone());
             });
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error("add claims"))?;
+            sql.query()
+                .persistent(usual)
+                .execute(self.connection())
+                .await
+                .map_err(statement_error("add claims"))?;
         }
         self.insert_claim_keys(claims).await?;
         let mut counts = BTreeMap::new();
@@ -75,7 +79,11 @@ impl Tx {
                 row.bind(key.lookup.clone()).bind(key.named.clone()).bind(claim.get());
             });
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error(OPERATION))?;
+            sql.query()
+                .persistent(usual)
+                .execute(self.connection())
+                .await
+                .map_err(statement_error(OPERATION))?;
         }
         let search: Vec<(String, ClaimId)> = claims
             .iter()
@@ -87,7 +95,11 @@ impl Tx {
                 row.bind(key.clone()).bind(claim.get());
             });
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            sql.query().persistent(usual).execute(self.connection()).await.map_err(statement_error(OPERATION))?;
+            sql.query()
+                .persistent(usual)
+                .execute(self.connection())
+                .await
+                .map_err(statement_error(OPERATION))?;
         }
         Ok(())
     }
@@ -243,7 +255,11 @@ impl Tx {
                 .push_list(part.iter().map(|claim| claim.get()));
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
             let done = sql.query().persistent(usual).execute(self.connection()).await;
-            check_every_row(OPERATION, part.len(), done.map_err(statement_error(OPERATION))?.rows_affected())?;
+            check_every_row(
+                OPERATION,
+                part.len(),
+                done.map_err(statement_error(OPERATION))?.rows_affected(),
+            )?;
         }
         Ok(())
     }

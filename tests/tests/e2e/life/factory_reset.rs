@@ -4,7 +4,9 @@ use super::{CLAIMS, device, policy};
 use anyhow::Result;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use unbox_tests::{copied_identity::CopiedIdentity, fleet::FleetImage, sandbox::Sandbox, scene::Scene, server};
+use unbox_tests::{
+    copied_identity::CopiedIdentity, fleet::FleetImage, sandbox::Sandbox, scene::Scene, server,
+};
 
 #[test]
 fn a_wiped_device_becomes_generation_2_and_its_old_certificate_is_refused() -> Result<()> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 #[test]
 fn expired_payload_is_rejected() -> Result<()> {
-    let attack =
-        with_payload(|payload| payload.expires_at = payload.issued_at.minus(Duration::from_secs(1)));
+    let attack = with_payload(|payload| payload.expires_at = payload.issued_at.minus(Duration::from_secs(1)));
     is_refused("payload_expired", world()?, attack)
 }

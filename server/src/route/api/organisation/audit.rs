@@ -5,9 +5,9 @@ use crate::{
     domain::{actor::Actor, audit::Entry},
     log::chain,
     route::api::{
+        body_writer::{BodyWriter, Gone, body_writer},
         call::{Answer, Call},
         message::audit::{AuditEntry, ListAuditEntriesResponse},
-        body_writer::{BodyWriter, Gone, body_writer},
         wire::{form::Written, query::Alt, status::Status, timestamp},
     },
     service::{AuditFilter, MAX_ROWS, Page, PageRequest, ServiceError, Services},

@@ -117,7 +117,8 @@ pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
 
 /// Answers with an organisation; with a new name, also with the warning about it.
 async fn answer_named(call: &Call, company: &Company, is_new: bool) -> Answer {
-    let alike = if is_new { call.services().confusable_name_warning(&call.actor, company).await? } else { None };
+    let alike =
+        if is_new { call.services().confusable_name_warning(&call.actor, company).await? } else { None };
     let organisation = Message { warnings: alike.into_iter().collect(), ..view::organisation(company) };
     call.answer(&Written(&organisation))
 }

@@ -20,8 +20,8 @@ use super::{
             status::Status,
         },
     },
-    request::{Owners, Refused, claim_error, release},
     device_error,
+    request::{Owners, Refused, claim_error, release},
 };
 use crate::{
     domain::{
@@ -75,13 +75,11 @@ pub(in crate::route::api) async fn unclaim(mut call: Call) -> Answer {
     let asked = PartnerUnclaim::from(call.message::<UnclaimDeviceRequest>()?);
     match release(&call, &asked).map_err(|refused| refused.status)? {
         Work::Unclaim { target, until } => {
-            let id = call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)?;
+            let id =
+                call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)?;
             match until {
                 Some(until) => drop(
-                    call.services()
-                        .set_vacation(&call.actor, id, Some(until))
-                        .await
-                        .map_err(device_error)?,
+                    call.services().set_vacation(&call.actor, id, Some(until)).await.map_err(device_error)?,
                 ),
                 None => call.services().unclaim(&call.actor, id).await.map_err(device_error)?,
             }
@@ -107,8 +105,7 @@ pub(in crate::route::api) async fn metadata(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let device: ClaimId = call.id(1, "device")?;
     let changes = call.message::<UpdateDeviceMetadataRequest>()?.device_metadata.entries;
-    let claim =
-        call.services().update_metadata(&call.actor, device, changes).await.map_err(device_error)?;
+    let claim = call.services().update_metadata(&call.actor, device, changes).await.map_err(device_error)?;
     call.answer(&Written(&DeviceMetadata { entries: claim.metadata.entries().clone() }))
 }
 

@@ -11,8 +11,8 @@ use super::{
         view,
         wire::{form::Written, status::Status},
     },
-    request::{Owners, check_section},
     device_error,
+    request::{Owners, check_section},
 };
 use crate::service::ServiceError;
 use unbox_common::ids::ClaimId;

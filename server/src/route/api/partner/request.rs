@@ -97,10 +97,12 @@ impl Owners {
     ) -> Result<Result<NewClaim, Refused>, Status> {
         let customer = match (asked.customer_id, asked.google_workspace_customer_id.as_str()) {
             (Some(customer), "") => Some(customer),
-            (None, workspace) if !workspace.is_empty() => match self.find_by_workspace(call, workspace).await? {
-                Some(customer) => Some(customer),
-                None => return Ok(Err(no_such_customer("googleWorkspaceCustomerId"))),
-            },
+            (None, workspace) if !workspace.is_empty() => {
+                match self.find_by_workspace(call, workspace).await? {
+                    Some(customer) => Some(customer),
+                    None => return Ok(Err(no_such_customer("googleWorkspaceCustomerId"))),
+                }
+            }
             _ => None,
         };
         let Some(customer) = customer else {

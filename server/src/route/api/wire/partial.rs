@@ -182,7 +182,11 @@ impl Parser<'_> {
         }
         if self.take_byte(b'(') {
             let level = self.list(depth + 1)?;
-            return if self.take_byte(b')') { Ok((name, Kept::Some(level))) } else { Err(self.format_error()) };
+            return if self.take_byte(b')') {
+                Ok((name, Kept::Some(level)))
+            } else {
+                Err(self.format_error())
+            };
         }
         Ok((name, Kept::All))
     }

@@ -143,7 +143,8 @@ impl Status {
         if violations.len() > 3 {
             message.push_str(" See the details for the other fields.");
         }
-        Self::new(Code::InvalidArgument, message).with_detail(Detail::BadRequest { field_violations: violations })
+        Self::new(Code::InvalidArgument, message)
+            .with_detail(Detail::BadRequest { field_violations: violations })
     }
 
     /// Makes the refusal of one field that cannot be used, with the rule that it broke.
