@@ -118,7 +118,7 @@ fn a_check_is_run_again_until_its_time_is_over() {
 fn a_check_for_now_does_not_wait() {
     let unit: UnitName = "dpc.service".parse().unwrap();
     let active = HealthCheck::UnitActive { stable_for_s: 60, timeout_s: 100 };
-    let now = |script: &[(UnitPhase, u32)]| now(&mut units(script), Some(&unit), &active).unwrap();
+    let now = |script: &[(UnitPhase, u32)]| check_once(&mut units(script), Some(&unit), &active).unwrap();
     assert_eq!(now(&[(UnitPhase::Active, 5)]), Health::Healthy);
     assert_eq!(now(&[(UnitPhase::Failed, 0)]), Health::Unhealthy("unit dpc.service is failed".to_owned()));
 }

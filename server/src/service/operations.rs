@@ -271,7 +271,7 @@ impl Services {
 
     /// Deletes operations that ended longer ago than the settings keep them, and returns their number.
     pub async fn forget_operations(&self) -> Result<u64, ServiceError> {
-        let before = self.before(self.settings().operations_kept);
+        let before = self.cutoff(self.settings().operations_kept);
         let mut forgotten = 0;
         loop {
             let ended =

@@ -359,7 +359,7 @@ impl Services {
     ///
     /// Returns the number of deleted uploads.
     pub async fn sweep_uploads(&self) -> Result<u64, ServiceError> {
-        let before = self.before(UPLOAD_KEPT);
+        let before = self.cutoff(UPLOAD_KEPT);
         let abandoned = self.0.store.reader().await?.uploads_untouched_since(before).await?;
         for upload in &abandoned {
             self.forget_upload(upload.id, self.part_path(&upload.id.to_string())).await?;
