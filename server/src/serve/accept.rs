@@ -14,7 +14,7 @@ use crate::{
 use axum::{
     BoxError, Router,
     body::{Body, Bytes, HttpBody},
-    http::Request,
+    http::{HeaderValue, Request, header::CONNECTION},
     response::Response,
 };
 use axum_server::{
@@ -26,7 +26,10 @@ use futures_util::{
     future::{BoxFuture, ready},
 };
 use http_body_util::BodyExt as _;
-use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
+use nix::sys::socket::{
+    setsockopt,
+    sockopt::{SndBuf, TcpUserTimeout},
+};
 use std::{
     convert::Infallible,
     io,
@@ -43,6 +46,9 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
+/// The most bytes that the kernel holds for a client that reads slowly; it takes twice as much for itself
+/// (socket(7)), and without a limit 4 MiB.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// The most bytes of an answer that are encrypted and wait for a client that reads slowly.
 const ENCRYPTED_BYTES: usize = 16 * 1024;
 
@@ -69,9 +75,18 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let under_way = self.place.begin();
+        let link = self.place.link().clone();
         request.extensions_mut().insert(self.peer);
         let answered = self.router.call(request);
-        async move { Ok(hold_until_sent(answered.await?, under_way)) }.boxed()
+        async move {
+            let mut answer = answered.await?;
+            if link.is_large() {
+                // Its buffers stay as large as they have grown, for as long as it lasts.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(hold_until_sent(answer, under_way))
+        }
+        .boxed()
     }
 }
 
@@ -143,6 +158,7 @@ impl Doorway {
         let address = tcp.peer_addr()?.ip();
         let place = self.connections.admit(self.counted_address(address)).ok_or_else(|| self.refuse())?;
         tcp.set_nodelay(true)?;
+        setsockopt(&tcp, SndBuf, &SEND_BUFFER_BYTES)?;
         // A client that stops reading its answer is disconnected after this time (tcp(7)).
         let stall = u32::try_from(self.stall_timeout.as_millis()).unwrap_or(u32::MAX);
         setsockopt(&tcp, TcpUserTimeout, &stall)?;

@@ -1,8 +1,9 @@
 //! The limits on connections: in all, from one address, and from its wider networks.
 //!
 //! Where all places are taken, a new connection gets that of the one that has waited longest without a request
-//! under way. Before its first request, a connection counts against a smaller limit, too: it has cost its
-//! client nothing until then.
+//! under way; if there is none, that of the network that holds most, unless its own holds as many. So whoever
+//! makes requests that never end keeps nobody out who has fewer connections. Before its first request, a
+//! connection counts against a smaller limit, too: it has cost its client nothing until then.
 
 use crate::{
     config::Limits,
@@ -20,7 +21,8 @@ use std::{
     task::Context,
 };
 
-/// The memory for the buffers of connections that receive much at once.
+/// The memory for the buffers of devices' connections that receive much at once; other listeners have parts as
+/// large as their parts of the places.
 const BUFFERS_BYTES: usize = 24 * 1024 * 1024;
 
 /// The connections of each kind of listener: a flood at one of them does not reach the others.
@@ -45,6 +47,8 @@ struct Open {
     by_network: HashMap<Enclosing, Count>,
     /// The connections without a request under way, in the order in which they began to wait.
     waiting: BTreeMap<u64, Arc<Link>>,
+    /// All connections with an address by their widest networks, oldest first.
+    held: HashMap<Enclosing, BTreeMap<u64, Arc<Link>>>,
     next_turn: u64,
 }
 
@@ -62,6 +66,7 @@ pub(super) struct Link {
     waker: AtomicWaker,
     /// The number of bytes that have arrived since the last request began.
     received_bytes: AtomicUsize,
+    is_large: AtomicBool,
 }
 
 /// The place of one connection, released on drop.
@@ -77,6 +82,8 @@ struct State {
     is_before_a_request: bool,
     /// Its turn, while it waits.
     turn: Option<u64>,
+    /// Its number among those of its network.
+    held: Option<u64>,
 }
 
 /// A request under way, until it is dropped: no other connection gets its place.
@@ -84,12 +91,11 @@ pub(super) struct UnderWay(Arc<Place>);
 
 impl Listeners {
     pub(super) fn new(limits: &Limits) -> Self {
-        let buffers = Budget::new(BUFFERS_BYTES);
         let part = |part: usize| {
             Arc::new(Connections {
                 most: (limits.connections / part).max(1),
                 most_per_address: limits.connections_per_address,
-                buffers: buffers.clone(),
+                buffers: Budget::new(BUFFERS_BYTES / part),
                 open: Mutex::default(),
             })
         };
@@ -104,7 +110,8 @@ impl Connections {
     }
 
     /// Takes a place for one more connection; `None` if its address has used up its share, or if every other
-    /// connection has a request under way. Without an address it counts for nobody until [`Place::assign`].
+    /// connection has a request under way and no network holds more than its own. Without an address it counts
+    /// for nobody until [`Place::assign`].
     pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
         let address = address.map(Network::of);
         let mut open = self.open();
@@ -114,16 +121,14 @@ impl Connections {
         if open.total < self.most {
             open.total += 1;
         } else {
-            let (_, longest) = open.waiting.pop_first()?;
-            longest.end();
-        }
-        if let Some(address) = address {
-            open.add(address);
+            let waiting = open.waiting.pop_first().map(|(_, link)| link);
+            waiting.or_else(|| open.take_from_largest(address))?.end();
         }
         let link = Arc::default();
+        let held = address.map(|address| open.add(address, &link));
         let turn = Some(open.wait(&link));
         drop(open);
-        let state = State { address, is_before_a_request: true, turn };
+        let state = State { address, is_before_a_request: true, turn, held };
         Some(Place { connections: self.clone(), link, state: Mutex::new(state) })
     }
 
@@ -142,18 +147,43 @@ impl Connections {
 
 impl Open {
     fn wait(&mut self, link: &Arc<Link>) -> u64 {
-        let turn = self.next_turn;
-        self.next_turn += 1;
+        let turn = self.draw_number();
         self.waiting.insert(turn, link.clone());
         turn
     }
 
-    fn add(&mut self, address: Network) {
+    fn draw_number(&mut self) -> u64 {
+        let number = self.next_turn;
+        self.next_turn += 1;
+        number
+    }
+
+    /// Counts a connection, and returns its number among those of its widest network.
+    fn add(&mut self, address: Network, link: &Arc<Link>) -> u64 {
         for network in networks(address) {
             let own = self.by_network.entry(network).or_default();
             own.all += 1;
             own.before_a_request += 1;
         }
+        let number = self.draw_number();
+        self.held.entry(widest_network(address)).or_default().insert(number, link.clone());
+        number
+    }
+
+    /// Removes the oldest connection of the network that holds most, if that is more than the newcomer's network
+    /// would hold.
+    fn take_from_largest(&mut self, newcomer: Option<Network>) -> Option<Arc<Link>> {
+        let own =
+            newcomer.and_then(|address| self.held.get(&widest_network(address))).map_or(0, BTreeMap::len);
+        let largest = self.held.values_mut().max_by_key(|held| held.len())?;
+        while largest.len() > own + 1 {
+            // One that has lost its place already is there until its task notices.
+            let (_, oldest) = largest.pop_first()?;
+            if !oldest.is_ended() {
+                return Some(oldest);
+            }
+        }
+        None
     }
 
     /// Counts the first request of a connection.
@@ -165,7 +195,14 @@ impl Open {
         }
     }
 
-    fn remove(&mut self, address: Network) {
+    fn remove(&mut self, address: Network, number: Option<u64>) {
+        let widest = widest_network(address);
+        if let (Some(held), Some(number)) = (self.held.get_mut(&widest), number) {
+            held.remove(&number);
+            if held.is_empty() {
+                self.held.remove(&widest);
+            }
+        }
         for network in networks(address) {
             match self.by_network.get_mut(&network) {
                 Some(own) if own.all > 1 => own.all -= 1,
@@ -179,6 +216,10 @@ impl Open {
 /// connections already, so that a school may sit behind it.
 fn networks(address: Network) -> impl Iterator<Item = Enclosing> {
     std::iter::once((address.address(), 128)).chain(address.enclosing_networks().map(|(network, _)| network))
+}
+
+fn widest_network(address: Network) -> Enclosing {
+    networks(address).last().unwrap_or((address.address(), 128))
 }
 
 impl Link {
@@ -196,6 +237,15 @@ impl Link {
     pub(super) fn poll_ended(&self, cx: &Context<'_>) -> bool {
         self.waker.register(cx.waker());
         self.is_ended()
+    }
+
+    /// Whether its buffers have taken more memory than every connection has.
+    pub(super) fn is_large(&self) -> bool {
+        self.is_large.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_large(&self) {
+        self.is_large.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn received_bytes(&self) -> usize {
@@ -223,8 +273,9 @@ impl Place {
         let mut open = self.connections.open();
         let has_share = self.connections.has_share(&open, address);
         if has_share {
-            open.add(address);
-            self.state().address = Some(address);
+            let number = open.add(address, &self.link);
+            let mut state = self.state();
+            (state.address, state.held) = (Some(address), Some(number));
         }
         has_share
     }
@@ -275,7 +326,7 @@ impl Drop for Place {
             if state.is_before_a_request {
                 open.begin(address);
             }
-            open.remove(address);
+            open.remove(address, state.held);
         }
     }
 }
@@ -295,20 +346,46 @@ mod tests {
 
     #[test]
     fn places_are_counted_in_all_and_by_address_and_given_back() {
-        let connections = connections(3, 2);
+        let connections = connections(4, 2);
         let admit = |address| {
             let place = admit(&connections, address)?;
             Some((place.begin(), place))
         };
         let (first, second) = (admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
         assert!(admit("192.0.2.1").is_none(), "one address has its share");
-        let other = admit("198.51.100.2").unwrap();
-        assert!(admit("203.0.113.3").is_none(), "all places are taken");
+        let (other, another) = (admit("198.51.100.2").unwrap(), admit("203.0.113.3").unwrap());
+        assert!(
+            admit("203.0.113.4").is_none(),
+            "all places are taken, and no network holds more than its share"
+        );
         drop(first);
         let third = admit("192.0.2.1").unwrap();
-        drop((second, third, other));
+        drop((second, third, other, another));
         let open = connections.open();
-        assert_eq!((open.total, open.by_network.len(), open.waiting.len()), (0, 0, 0));
+        assert_eq!((open.total, open.by_network.len(), open.waiting.len(), open.held.len()), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn whoever_holds_most_makes_room_even_for_requests_that_never_end() {
+        let connections = connections(6, 6);
+        let flood = |address: &str, count| -> Vec<_> {
+            let places = (0..count).map(|_| admit(&connections, address).unwrap());
+            places.map(|place| (place.begin(), place)).collect()
+        };
+        let (four, two) = (flood("192.0.2.1", 4), flood("198.51.100.1", 2));
+        let ended =
+            |of: &[(UnderWay, Arc<Place>)]| of.iter().filter(|(_, place)| place.link.is_ended()).count();
+        let mut devices = Vec::new();
+        for count in 1..=2 {
+            let device = admit(&connections, "203.0.113.1").unwrap();
+            devices.push((device.begin(), device));
+            assert_eq!((ended(&four), ended(&two)), (count, 0), "the largest network loses its oldest");
+        }
+        assert!(admit(&connections, "203.0.113.9").is_none(), "all networks hold as many");
+        assert!(admit(&connections, "192.0.2.9").is_none());
+        assert_eq!(connections.open().total, 6);
+        drop((four, two, devices));
+        assert_eq!((connections.open().total, connections.open().held.len()), (0, 0));
     }
 
     #[test]

@@ -65,6 +65,15 @@ impl Stream {
         self.address = address;
     }
 
+    /// Refuses to go on once another connection has the place: an answer that its client does not read must not
+    /// stay in memory uncounted.
+    fn check_place(&self, cx: &Context<'_>) -> io::Result<()> {
+        if self.link.poll_ended(cx) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another connection has its place"));
+        }
+        Ok(())
+    }
+
     /// Waits for memory, if more has arrived than a small connection may hold. Returns the number of bytes that
     /// may be read now.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -85,6 +94,7 @@ impl Stream {
                         let full = "no memory is left for its buffers";
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, full)));
                     };
+                    self.link.set_large();
                     self.buffers = Buffers::Large { _memory: memory };
                 }
                 Buffers::Large { .. } => return Poll::Ready(Ok(usize::MAX)),
@@ -118,6 +128,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_place(cx)?;
         Pin::new(&mut self.tcp).poll_write(cx, buf)
     }
 
@@ -126,6 +137,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_place(cx)?;
         Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
     }
 

@@ -162,6 +162,41 @@ async fn connections_that_say_nothing_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn an_answer_that_nobody_reads_ends_with_its_place() {
+    const REQUESTS: usize = 40;
+    let server = TestServer::with("[limits]\nconnections = 16").await;
+    let plain: std::net::SocketAddr = server.plain_at("").trim_start_matches("http://").parse().unwrap();
+    let connect = async |network: u8| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 1, network, 1], 0).into()).unwrap();
+        socket.connect(plain).await.unwrap()
+    };
+    let whole = server.stranger().get(server.plain_at("/openapi.json")).send().await.unwrap();
+    let whole = whole.bytes().await.unwrap().len() * REQUESTS;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut stream = connect(1).await;
+        let requests = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(REQUESTS);
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        let mut first = [0; 1];
+        stream.read_exact(&mut first).await.unwrap();
+        slow.push(stream);
+    }
+    let mut newcomer = connect(2).await;
+    newcomer.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    timeout(PATIENCE, newcomer.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let mut is_cut = false;
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        let ended = timeout(Duration::from_secs(3), stream.read_to_end(&mut rest)).await;
+        is_cut |= ended.is_ok() && rest.len() < whole;
+    }
+    assert!(is_cut, "a connection that has lost its place goes on");
+}
+
+#[tokio::test]
 async fn the_refusal_of_a_body_that_nobody_reads_arrives() {
     let server = TestServer::start().await;
     let rest = vec![b'x'; 4 * 1024 * 1024];
