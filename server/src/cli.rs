@@ -198,11 +198,11 @@ impl Cli {
                 runtime(&mut Builder::new_multi_thread())?.block_on(command.run(output))
             }
             // A command does one thing: a second thread would only cost time to start.
-            Command::Init(command) => one_thread()?.block_on(command.run(&global, &mut output)),
-            Command::Doctor => one_thread()?.block_on(doctor::run(&global, &mut output)),
-            Command::Backup(command) => one_thread()?.block_on(command.run(&global, &mut output)),
-            Command::Restore(command) => one_thread()?.block_on(command.run(&global, &mut output)),
-            Command::Administration(command) => one_thread()?.block_on(async {
+            Command::Init(command) => single_thread_runtime()?.block_on(command.run(&global, &mut output)),
+            Command::Doctor => single_thread_runtime()?.block_on(doctor::run(&global, &mut output)),
+            Command::Backup(command) => single_thread_runtime()?.block_on(command.run(&global, &mut output)),
+            Command::Restore(command) => single_thread_runtime()?.block_on(command.run(&global, &mut output)),
+            Command::Administration(command) => single_thread_runtime()?.block_on(async {
                 let opened = command.open(&global).await?;
                 let exit = command.run(&opened, &mut output).await;
                 opened.services.close().await;
@@ -247,7 +247,7 @@ impl Administration {
     }
 }
 
-fn one_thread() -> anyhow::Result<Runtime> {
+fn single_thread_runtime() -> anyhow::Result<Runtime> {
     runtime(&mut Builder::new_current_thread())
 }
 
@@ -271,15 +271,15 @@ mod tests {
 
     #[test]
     fn a_list_of_no_rows_is_refused() {
-        fn limited(command: &clap::Command, path: &[&str], found: &mut Vec<Vec<String>>) {
+        fn find_limited(command: &clap::Command, path: &[&str], found: &mut Vec<Vec<String>>) {
             let path = [path, &[command.get_name()]].concat();
             if command.get_arguments().any(|argument| argument.get_id() == "limit") {
                 found.push(path.iter().map(|name| (*name).to_owned()).collect());
             }
-            command.get_subcommands().for_each(|below| limited(below, &path, found));
+            command.get_subcommands().for_each(|below| find_limited(below, &path, found));
         }
         let mut found = Vec::new();
-        limited(&Cli::command(), &[], &mut found);
+        find_limited(&Cli::command(), &[], &mut found);
         assert!(found.len() >= 5, "{found:?}");
         for command in found {
             let with = |limit: &str| {

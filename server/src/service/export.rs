@@ -134,7 +134,7 @@ impl ClaimExport {
             (Next::OfReseller(after), Scope::Reseller(reseller)) => {
                 let claims = reader.claims_of_reseller(reseller, &[], *after, MAX_ROWS).await?;
                 let next =
-                    claims.last().map_or(Next::End, |last| Next::OfReseller(Some(ResellerCursor::at(last))));
+                    claims.last().map_or(Next::End, |last| Next::OfReseller(Some(ResellerCursor::after_claim(last))));
                 Ok((claims, next))
             }
             (Next::Id(after), scope) => {
