@@ -12,8 +12,8 @@ pub mod floor;
 mod machine;
 mod payload;
 pub mod report;
-mod tls_handshake;
 mod station;
+mod tls_handshake;
 pub mod usage;
 
 use crate::{
