@@ -275,15 +275,19 @@ mod tests {
 
     #[test]
     fn a_list_of_no_rows_is_refused() {
-        fn collect_limited_commands(command: &clap::Command, path: &[&str], found: &mut Vec<Vec<String>>) {
+        fn collect_find_limited_commands(
+            command: &clap::Command,
+            path: &[&str],
+            found: &mut Vec<Vec<String>>,
+        ) {
             let path = [path, &[command.get_name()]].concat();
             if command.get_arguments().any(|argument| argument.get_id() == "limit") {
                 found.push(path.iter().map(|name| (*name).to_owned()).collect());
             }
-            command.get_subcommands().for_each(|below| collect_limited_commands(below, &path, found));
+            command.get_subcommands().for_each(|below| collect_find_limited_commands(below, &path, found));
         }
         let mut found = Vec::new();
-        collect_limited_commands(&Cli::command(), &[], &mut found);
+        collect_find_limited_commands(&Cli::command(), &[], &mut found);
         assert!(found.len() >= 5, "{found:?}");
         for command in found {
             let with = |limit: &str| {

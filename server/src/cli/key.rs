@@ -275,7 +275,7 @@ fn retire_anchors(
     root_key: Option<&Path>,
 ) -> anyhow::Result<()> {
     let settings = global.settings(Fragment::default())?;
-    let former = anchors::retirable(&global.layout(), &settings.certificate, SystemClock.now())?;
+    let former = anchors::find_retirable(&global.layout(), &settings.certificate, SystemClock.now())?;
     let consequence = if former.is_empty() {
         "This finishes a retirement of TLS anchors that was interrupted".to_owned()
     } else {

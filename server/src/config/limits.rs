@@ -2,7 +2,7 @@
 
 use super::{
     ConfigError, LimitsFragment, Proxies,
-    value::{number, span},
+    value::{parse_number, parse_span},
 };
 use governor::Quota;
 use std::{num::NonZeroU32, time::Duration};
@@ -68,11 +68,11 @@ impl Limits {
 
     pub(super) fn parse(from: &LimitsFragment) -> Result<Self, ConfigError> {
         let count = |field, value, default| {
-            number(field, value, default, 1..=1_000_000)
+            parse_number(field, value, default, 1..=1_000_000)
                 .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
         };
-        let rate = |field, value, default| number(field, value, default, 0..=1_000_000);
-        let time = |field, value, secs| span(field, value, Duration::from_secs(secs), 1..=600);
+        let rate = |field, value, default| parse_number(field, value, default, 0..=1_000_000);
+        let time = |field, value, secs| parse_span(field, value, Duration::from_secs(secs), 1..=600);
         Ok(Self {
             connections: count("limits.connections", from.connections, 2048)?,
             connections_per_address: count(
@@ -81,7 +81,7 @@ impl Limits {
                 1536,
             )?,
             requests: count("limits.requests", from.requests, 1024)?,
-            memory_bytes: number("limits.memory_mib", from.memory_mib, 96, 64..=65_536)
+            memory_bytes: parse_number("limits.memory_mib", from.memory_mib, 96, 64..=65_536)
                 .map(|mib| usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024 * 1024))?,
             header_timeout: time("limits.header_timeout_s", from.header_timeout_s, 15)?,
             request_timeout: time("limits.request_timeout_s", from.request_timeout_s, 30)?,

@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 use unbox_common::{models::InvalidTable, secret::Secret};
-use value::{days, mib, number, span, value_error};
+use value::{parse_days, parse_mib, parse_number, parse_span, value_error};
 
 /// The default address for devices.
 pub const DEFAULT_LISTEN: &str = "[::]:443";
@@ -263,7 +263,7 @@ impl Settings {
             acme,
             allow_expired_certificate: false,
             tpm_roots: merged.tpm.roots.map(below),
-            device_certificate_lifetime: days(
+            device_certificate_lifetime: parse_days(
                 "devices.certificate_days",
                 merged.devices.certificate_days,
                 DEVICE_LIFETIME,
@@ -314,33 +314,38 @@ fn parse_services(
     retention: &RetentionFragment,
     storage: &StorageFragment,
 ) -> Result<service::Settings, ConfigError> {
-    let count = |field, given, default| number(field, given, default, 1..=100_000).map(u64::from);
+    let count = |field, given, default| parse_number(field, given, default, 1..=100_000).map(u64::from);
     Ok(service::Settings {
-        ticket_lifetime: span("devices.challenge_s", devices.challenge_s, default.ticket_lifetime, 5..=3600)?,
-        payload_lifetime: days("devices.payload_days", devices.payload_days, default.payload_lifetime)?,
-        activation_window: days(
+        ticket_lifetime: parse_span(
+            "devices.challenge_s",
+            devices.challenge_s,
+            default.ticket_lifetime,
+            5..=3600,
+        )?,
+        payload_lifetime: parse_days("devices.payload_days", devices.payload_days, default.payload_lifetime)?,
+        activation_window: parse_days(
             "devices.activation_days",
             devices.activation_days,
             default.activation_window,
         )?,
-        reset_ticket_lifetime: days(
+        reset_ticket_lifetime: parse_days(
             "devices.reset_ticket_days",
             devices.reset_ticket_days,
             default.reset_ticket_lifetime,
         )?,
-        check_in_interval_s: number(
+        check_in_interval_s: parse_number(
             "devices.check_in_s",
             devices.check_in_s,
             default.check_in_interval_s,
             1..=604_800,
         )?,
-        retry_waiting_s: number(
+        retry_waiting_s: parse_number(
             "devices.retry_waiting_s",
             devices.retry_waiting_s,
             default.retry_waiting_s,
             1..=86_400,
         )?,
-        unfinished_operations: number(
+        unfinished_operations: parse_number(
             "limits.operations_per_company",
             limits.operations_per_company,
             50,
@@ -353,17 +358,21 @@ fn parse_services(
             1000,
         )?,
         accounts: count("limits.accounts_per_company", limits.accounts_per_company, 1000)?,
-        reports_kept: days("retention.reports_days", retention.reports, default.reports_kept)?,
-        claims_kept: days("retention.claims_days", retention.claims, default.claims_kept)?,
+        reports_kept: parse_days("retention.reports_days", retention.reports, default.reports_kept)?,
+        claims_kept: parse_days("retention.claims_days", retention.claims, default.claims_kept)?,
         audit_kept: retention
             .audit
             .filter(|days| *days > 0)
-            .map(|given| days("retention.audit_days", Some(given), Duration::ZERO))
+            .map(|given| parse_days("retention.audit_days", Some(given), Duration::ZERO))
             .transpose()?,
-        company_bytes: mib("storage.company_mib", storage.company, 32_768)?,
-        operations_bytes: mib("storage.operations_mib", storage.operations, 1024)?,
-        reserved_bytes: mib("storage.reserve_mib", storage.reserve, 1024)?,
-        operations_kept: days("retention.operations_days", retention.operations, default.operations_kept)?,
+        company_bytes: parse_mib("storage.company_mib", storage.company, 32_768)?,
+        operations_bytes: parse_mib("storage.operations_mib", storage.operations, 1024)?,
+        reserved_bytes: parse_mib("storage.reserve_mib", storage.reserve, 1024)?,
+        operations_kept: parse_days(
+            "retention.operations_days",
+            retention.operations,
+            default.operations_kept,
+        )?,
         ..default
     })
 }

@@ -6,7 +6,7 @@ use std::{ops::RangeInclusive, time::Duration};
 const DAY: Duration = Duration::from_hours(24);
 
 /// Parses a whole number.
-pub(super) fn number(
+pub(super) fn parse_number(
     field: &'static str,
     given: Option<u64>,
     default: u32,
@@ -18,29 +18,29 @@ pub(super) fn number(
 }
 
 /// Parses a size in MiB and returns it in bytes; 0 stays 0.
-pub(super) fn mib(field: &'static str, given: Option<u64>, default: u32) -> Result<u64, ConfigError> {
-    Ok(u64::from(number(field, given, default, 0..=1_073_741_824)?) * 1024 * 1024)
+pub(super) fn parse_mib(field: &'static str, given: Option<u64>, default: u32) -> Result<u64, ConfigError> {
+    Ok(u64::from(parse_number(field, given, default, 0..=1_073_741_824)?) * 1024 * 1024)
 }
 
 /// Parses a time in seconds.
-pub(super) fn span(
+pub(super) fn parse_span(
     field: &'static str,
     given: Option<u64>,
     default: Duration,
     allowed: RangeInclusive<u64>,
 ) -> Result<Duration, ConfigError> {
     let Some(given) = given else { return Ok(default) };
-    number(field, Some(given), 0, allowed).map(|secs| Duration::from_secs(secs.into()))
+    parse_number(field, Some(given), 0, allowed).map(|secs| Duration::from_secs(secs.into()))
 }
 
 /// Parses a time in days, of at most ten years.
-pub(super) fn days(
+pub(super) fn parse_days(
     field: &'static str,
     given: Option<u64>,
     default: Duration,
 ) -> Result<Duration, ConfigError> {
     let Some(given) = given else { return Ok(default) };
-    number(field, Some(given), 0, 1..=3650).map(|days| DAY * days)
+    parse_number(field, Some(given), 0, 1..=3650).map(|days| DAY * days)
 }
 
 /// Makes the error for a setting, with its allowed values.

@@ -135,7 +135,7 @@ pub fn retire(
 ///
 /// # Errors
 /// Those of [`retire`].
-pub fn retirable(
+pub fn find_retirable(
     layout: &Layout,
     certificate: &Path,
     now: Timestamp,

@@ -92,8 +92,8 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 pub(super) fn load(layout: &Layout) -> Result<Loaded, KeyError> {
     let roots = load_roots(layout)?;
-    layout.private_files().iter().try_for_each(|path| private_file(path))?;
-    root_key_files(layout)?.iter().try_for_each(|(_, path)| private_file(path))?;
+    layout.private_files().iter().try_for_each(|path| check_private_file(path))?;
+    root_key_files(layout)?.iter().try_for_each(|(_, path)| check_private_file(path))?;
     let (_, payload_key) = payload_keys(layout)?
         .into_iter()
         .rev()
@@ -298,17 +298,17 @@ fn missing_error(path: &Path) -> KeyError {
 /// Reads a file that must exist, and that nobody else may read.
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let contents = read_required(path)?;
-    private_file(path)?;
+    check_private_file(path)?;
     Ok(contents)
 }
 
 /// Checks that nobody else may access a directory.
-pub(super) fn private_directory(path: &Path) -> Result<(), KeyError> {
+pub(super) fn check_private_directory(path: &Path) -> Result<(), KeyError> {
     check_hidden(path, "0700")
 }
 
 /// Checks that nobody else may access a private file, if it exists.
-pub(super) fn private_file(path: &Path) -> Result<(), KeyError> {
+pub(super) fn check_private_file(path: &Path) -> Result<(), KeyError> {
     check_hidden(path, "0600")
 }
 

@@ -275,7 +275,7 @@ impl Signer for Keyring {
     }
 
     fn page_token_secret(&self) -> [u8; 32] {
-        self.loaded.load().ticket.secret_for(b"unbox page tokens v1")
+        self.loaded.load().ticket.derive_secret(b"unbox page tokens v1")
     }
 
     fn roots_after(&self, version: u64) -> Vec<Signed<SigningRoot>> {

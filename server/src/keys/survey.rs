@@ -3,8 +3,8 @@
 use super::{
     KeyError, Layout, RootChain, anchors,
     io::{
-        is_published, load_authority, load_roots, load_ticket_key, payload_keys, private_directory,
-        private_file, read_required, root_keys,
+        check_private_directory, check_private_file, is_published, load_authority, load_roots,
+        load_ticket_key, payload_keys, read_required, root_keys,
     },
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -133,7 +133,7 @@ pub fn faults(layout: &Layout) -> Vec<KeyError> {
     let read_above = [layout.device_ca(), layout.ticket_key()];
     let others = layout.private_files().into_iter().filter(|path| !read_above.contains(path));
     [
-        private_directory(&layout.keys()),
+        check_private_directory(&layout.keys()),
         roots.map(drop),
         payload_keys(layout).map(drop),
         root_keys(layout).map(drop),
@@ -143,7 +143,7 @@ pub fn faults(layout: &Layout) -> Vec<KeyError> {
         finished,
     ]
     .into_iter()
-    .chain(others.map(|path| private_file(&path)))
+    .chain(others.map(|path| check_private_file(&path)))
     .filter_map(Result::err)
     .collect()
 }
@@ -160,7 +160,7 @@ fn check_newest_is_trusted(layout: &Layout, chain: &RootChain) -> Result<(), Key
 /// [`KeyError`] if the file holds none.
 pub fn certificate(path: PathBuf) -> Result<CertificateSummary, KeyError> {
     let der = CertificateDer::from_pem_slice(&read_required(&path)?);
-    summary(&der.map_err(|_| not_a_certificate(&path))?, path)
+    summary(&der.map_err(|_| certificate_error(&path))?, path)
 }
 
 /// Summarises a certificate from a file, which may hold others, too.
@@ -168,7 +168,7 @@ pub fn certificate(path: PathBuf) -> Result<CertificateSummary, KeyError> {
 /// # Errors
 /// [`KeyError`] if it is none.
 pub fn summary(der: &CertificateDer<'_>, path: PathBuf) -> Result<CertificateSummary, KeyError> {
-    let malformed = || not_a_certificate(&path);
+    let malformed = || certificate_error(&path);
     let (_, parsed) = X509Certificate::from_der(der).map_err(|_| malformed())?;
     let alternative = parsed.subject_alternative_name().map_err(|_| malformed())?;
     let names = alternative.map(|names| names.value.general_names.iter().map(describe_name).collect());
@@ -182,7 +182,7 @@ pub fn summary(der: &CertificateDer<'_>, path: PathBuf) -> Result<CertificateSum
     })
 }
 
-fn not_a_certificate(path: &Path) -> KeyError {
+fn certificate_error(path: &Path) -> KeyError {
     KeyError::Malformed { path: path.to_owned(), expected: "a certificate in PEM" }
 }
 

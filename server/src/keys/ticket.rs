@@ -30,7 +30,7 @@ impl TicketKey {
     pub(super) fn seal(&self, plain: &[u8], salt: &[u8; SALT_BYTES]) -> Option<Vec<u8>> {
         let mut sealed = plain.to_vec();
         let tag = self
-            .key_of(salt)?
+            .derive_key(salt)?
             .seal_in_place_separate_tag(only_nonce(), Aad::from(PURPOSE), &mut sealed)
             .ok()?;
         let ticket = [salt.as_slice(), &sealed, tag.as_ref()].concat();
@@ -44,12 +44,13 @@ impl TicketKey {
         }
         let (salt, sealed) = ticket.split_first_chunk::<SALT_BYTES>()?;
         let mut sealed = sealed.to_vec();
-        let plain = self.key_of(salt)?.open_in_place(only_nonce(), Aad::from(PURPOSE), &mut sealed).ok()?;
+        let plain =
+            self.derive_key(salt)?.open_in_place(only_nonce(), Aad::from(PURPOSE), &mut sealed).ok()?;
         Some(plain.to_vec())
     }
 
     /// Derives another secret for a purpose of its own.
-    pub(super) fn secret_for(&self, purpose: &[u8]) -> [u8; SECRET_BYTES] {
+    pub(super) fn derive_secret(&self, purpose: &[u8]) -> [u8; SECRET_BYTES] {
         let mut secret = [0; SECRET_BYTES];
         // HKDF fails only for more than 255 blocks.
         let filled = self.0.expand(&[purpose], HMAC_SHA256).and_then(|okm| okm.fill(&mut secret));
@@ -57,7 +58,7 @@ impl TicketKey {
         secret
     }
 
-    fn key_of(&self, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey> {
+    fn derive_key(&self, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey> {
         let salt = [salt.as_slice()];
         let key = self.0.expand(&salt, &CHACHA20_POLY1305).ok()?;
         Some(LessSafeKey::new(UnboundKey::from(key)))

@@ -82,7 +82,7 @@ impl Holders {
     }
 
     /// Returns each holder, and the multiple of one holder's share that it may have.
-    fn each(self) -> impl Iterator<Item = (Holder, usize)> {
+    fn holders_and_shares(self) -> impl Iterator<Item = (Holder, usize)> {
         let wider = self.address.into_iter().flat_map(AddressKey::enclosing_networks);
         let wider = wider.map(|(network, times)| (Holder::Network(network), times));
         [self.address.map(Holder::Address), self.known].into_iter().flatten().map(|one| (one, 1)).chain(wider)
@@ -152,7 +152,7 @@ impl Budget {
 impl Held {
     fn add(&mut self, holders: Holders, bytes: usize) {
         self.shared_bytes = self.shared_bytes.saturating_add(bytes);
-        for (holder, _) in holders.each() {
+        for (holder, _) in holders.holders_and_shares() {
             *self.by_holder.entry(holder).or_default() += bytes;
         }
     }
@@ -176,7 +176,7 @@ impl Reservation {
                 let own = held.by_holder.get(&holder).copied().unwrap_or_default();
                 own.saturating_add(shared) <= free.saturating_mul(times)
             };
-            if !self.holders.each().all(has_share) {
+            if !self.holders.holders_and_shares().all(has_share) {
                 return Err(NoneFree::Share);
             }
             held.add(self.holders, shared);
@@ -230,7 +230,7 @@ impl Drop for Reservation {
         let mut held = self.budget.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.reserve_bytes = held.reserve_bytes.saturating_sub(self.reserve_bytes);
         held.shared_bytes = held.shared_bytes.saturating_sub(self.shared_bytes);
-        for (holder, _) in self.holders.each() {
+        for (holder, _) in self.holders.holders_and_shares() {
             match held.by_holder.get_mut(&holder) {
                 Some(own) if *own > self.shared_bytes => *own -= self.shared_bytes,
                 _ => drop(held.by_holder.remove(&holder)),

@@ -19,12 +19,12 @@ const METRICS_TYPE: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// `GET /healthz`: the process answers.
-pub(super) async fn alive() -> Response {
+pub(super) async fn liveness() -> Response {
     Json(json!({ "status": "ok" })).into_response()
 }
 
 /// `GET /readyz`: the database takes writes, too.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn readiness(State(app): State<Arc<App>>) -> Response {
     match timeout(READY_TIMEOUT, app.services.check_readiness()).await {
         Ok(Ok(())) => Json(json!({ "status": "ok" })).into_response(),
         Ok(Err(problem)) => plain_problem(StatusCode::SERVICE_UNAVAILABLE, &problem),

@@ -152,17 +152,17 @@ pub fn device_router(app: Arc<App>) -> Router {
         .route(PROVE_PATH, post(device::prove))
         .route(REPORT_PATH, post(device::report))
         .route(CHECK_IN_PATH, post(device::check_in));
-    add_layers_and_api(messages.merge(management()).merge(public()), app)
+    add_layers_and_api(messages.merge(management_routes()).merge(public_routes()), app)
 }
 
 /// Returns the management API, for this machine or for a proxy with TLS.
 pub fn api_router(app: Arc<App>) -> Router {
-    add_layers_and_api(management().merge(public()), app)
+    add_layers_and_api(management_routes().merge(public_routes()), app)
 }
 
 /// Returns the routes that need neither secrecy nor a certificate.
 pub fn plain_router(app: Arc<App>) -> Router {
-    add_layers(public(), app)
+    add_layers(public_routes(), app)
 }
 
 /// Returns the metrics, for a scraper; on addresses that serve nothing else.
@@ -170,18 +170,18 @@ pub fn metrics_router(app: Arc<App>) -> Router {
     add_layers(Router::new().route("/metrics", get(health::metrics)), app)
 }
 
-fn management() -> Router<Arc<App>> {
+fn management_routes() -> Router<Arc<App>> {
     Router::new()
         .route("/token", post(token::token))
         .route("/openapi.json", get(api::description))
         .merge(api::router())
 }
 
-fn public() -> Router<Arc<App>> {
+fn public_routes() -> Router<Arc<App>> {
     Router::new()
         .route(&format!("{ARTIFACT_PATH}/{{digest}}"), get(artifact::artifact))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+        .route("/healthz", get(health::liveness))
+        .route("/readyz", get(health::readiness))
 }
 
 fn add_layers(router: Router<Arc<App>>, app: Arc<App>) -> Router {

@@ -133,8 +133,9 @@ impl ClaimExport {
             (Next::End, _) => Ok((Vec::new(), Next::End)),
             (Next::OfReseller(after), Scope::Reseller(reseller)) => {
                 let claims = reader.claims_of_reseller(reseller, &[], *after, MAX_ROWS).await?;
-                let next =
-                    claims.last().map_or(Next::End, |last| Next::OfReseller(Some(ResellerCursor::at(last))));
+                let next = claims
+                    .last()
+                    .map_or(Next::End, |last| Next::OfReseller(Some(ResellerCursor::after_claim(last))));
                 Ok((claims, next))
             }
             (Next::Id(after), scope) => {

@@ -120,7 +120,7 @@ impl Services {
                 // it.
                 let end = reader.claim(Scope::Operator, id).await?;
                 let end = end.filter(|claim| claim.reseller == Some(reseller));
-                Some(ResellerCursor::at(&end.ok_or_else(|| ServiceError::not_found("claim", id))?))
+                Some(ResellerCursor::after_claim(&end.ok_or_else(|| ServiceError::not_found("claim", id))?))
             }
             None => None,
         };

@@ -35,7 +35,8 @@ fn account(row: &AnyRow) -> Result<Account, StoreError> {
         company: fields.id_opt("company_id", CompanyId::new)?,
         kind: fields.parse("kind")?,
         name: fields.parse("name")?,
-        email: Email::from_stored(fields.read("email")?).map_err(|error| fields.wrong("email", error))?,
+        email: Email::from_stored(fields.read("email")?)
+            .map_err(|error| fields.wrong_value("email", error))?,
         role: fields.parse("role")?,
         created_at: fields.time("created_at")?,
         disabled_at: fields.time_opt("disabled_at")?,

@@ -89,9 +89,10 @@ pub(super) fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
         reseller: fields.id_opt("reseller_id", CompanyId::new)?,
         configuration: fields.id_opt("configuration_id", ConfigurationId::new)?,
         configured_at: fields.time("configured_at")?,
-        proof: parse_proof(proof).ok_or_else(|| fields.wrong("proof", format!("{proof:?} is no proof")))?,
+        proof: parse_proof(proof)
+            .ok_or_else(|| fields.wrong_value("proof", format!("{proof:?} is no proof")))?,
         activation_ends_at: fields.time("activation_ends_at")?,
-        sets: ClaimSets::from_text(identifiers).map_err(|error| fields.wrong("identifiers", error))?,
+        sets: ClaimSets::from_text(identifiers).map_err(|error| fields.wrong_value("identifiers", error))?,
         order: fields.parse_opt("order_name")?,
         metadata: fields.json_opt("metadata")?.unwrap_or_default(),
         vacation: vacation(&fields)?,

@@ -90,7 +90,7 @@ fn service_account_key(row: &AnyRow) -> Result<ServiceAccountKey, StoreError> {
     Ok(ServiceAccountKey {
         id: fields.parse("key_id")?,
         account: fields.id("key_account_id", AccountId::new)?,
-        public_key: public_key.map(Bytes).map_err(|error| fields.wrong("public_key", error))?,
+        public_key: public_key.map(Bytes).map_err(|error| fields.wrong_value("public_key", error))?,
         created_at: fields.time("key_created_at")?,
         expires_at: fields.time_opt("key_expires_at")?,
         revoked_at: fields.time_opt("key_revoked_at")?,

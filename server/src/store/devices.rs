@@ -80,7 +80,7 @@ pub(super) fn device(row: &AnyRow) -> Result<Device, StoreError> {
     let fields = Fields::of(row, "devices", "device_id");
     let state: DeviceState = fields.json("state_detail")?;
     if fields.parse::<StateName>("state")? != state.name() {
-        return Err(fields.wrong("state", "differs from state_detail"));
+        return Err(fields.wrong_value("state", "differs from state_detail"));
     }
     let latest = enrollment(&fields, "latest_generation", "latest_key")?;
     let active = match (&latest, fields.count_opt("active_generation")?) {
@@ -120,8 +120,8 @@ fn enrollment(
     let Some(number) = fields.count_opt(generation)? else {
         return Ok(None);
     };
-    let spki = from_base64(fields.read(key)?).map_err(|error| fields.wrong(key, error))?;
-    let public = DevicePublicKey::try_from(Bytes(spki)).map_err(|error| fields.wrong(key, error))?;
+    let spki = from_base64(fields.read(key)?).map_err(|error| fields.wrong_value(key, error))?;
+    let public = DevicePublicKey::try_from(Bytes(spki)).map_err(|error| fields.wrong_value(key, error))?;
     Ok(Some(Enrollment { generation: Generation(number), key: public }))
 }
 

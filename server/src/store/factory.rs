@@ -49,7 +49,8 @@ fn record(row: &AnyRow) -> Result<FactoryRecord, StoreError> {
     Ok(FactoryRecord {
         id: fields.id("id", FactoryRecordId::new)?,
         company: fields.id("company_id", CompanyId::new)?,
-        identity: HardwareIdentity::from_raw(&raw).map_err(|error| fields.wrong("identifiers", error))?,
+        identity: HardwareIdentity::from_raw(&raw)
+            .map_err(|error| fields.wrong_value("identifiers", error))?,
         claim: fields.id_opt("claim_id", ClaimId::new)?,
         created_at: fields.time("created_at")?,
         created_by: fields.read("created_by")?,

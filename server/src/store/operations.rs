@@ -26,7 +26,8 @@ const SELECT: &str =
 
 fn operation(row: &AnyRow) -> Result<Operation, StoreError> {
     let fields = Fields::of(row, "operations", "id");
-    let small = |column| u32::try_from(fields.count(column)?).map_err(|error| fields.wrong(column, error));
+    let small =
+        |column| u32::try_from(fields.count(column)?).map_err(|error| fields.wrong_value(column, error));
     Ok(Operation {
         id: fields.id("id", OperationId::new)?,
         company: fields.id("company_id", CompanyId::new)?,

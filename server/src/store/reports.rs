@@ -39,7 +39,7 @@ fn report(row: &AnyRow) -> Result<StoredReport, StoreError> {
         entry: ReportEntry {
             sequence: fields.count("sequence")?,
             at: fields.time("happened_at")?,
-            progress: from_word(progress).map_err(|error| fields.wrong("progress", error))?,
+            progress: from_word(progress).map_err(|error| fields.wrong_value("progress", error))?,
             detail: fields.read("detail")?,
         },
         received_at: fields.time("received_at")?,

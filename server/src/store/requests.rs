@@ -39,7 +39,7 @@ pub(super) fn request(row: &AnyRow) -> Result<ApprovalRequest, StoreError> {
         customer: fields.id("request_customer_id", CompanyId::new)?,
         key: fields.parse("key_digest")?,
         identity: identity(&fields, "request_identity")?
-            .ok_or_else(|| fields.wrong("request_identity", "holds no identity"))?,
+            .ok_or_else(|| fields.wrong_value("request_identity", "holds no identity"))?,
         replaced: fields.json("replaced")?,
         first_at: fields.time("first_at")?,
         last_at: fields.time("request_last_at")?,

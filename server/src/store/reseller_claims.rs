@@ -22,7 +22,7 @@ pub struct ResellerCursor {
 impl ResellerCursor {
     /// Returns the position after this claim.
     #[must_use]
-    pub fn at(claim: &Claim) -> Self {
+    pub fn after_claim(claim: &Claim) -> Self {
         Self { customer: claim.customer, claim: claim.id }
     }
 }

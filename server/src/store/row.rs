@@ -25,12 +25,12 @@ impl<'r> Fields<'r> {
     where
         T: Decode<'r, Any> + Type<Any>,
     {
-        self.row.try_get(column).map_err(|error| self.wrong(column, error))
+        self.row.try_get(column).map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads a text and parses it.
     pub(super) fn parse<T: FromStr<Err: Display>>(&self, column: &'static str) -> Result<T, StoreError> {
-        self.read::<&str>(column)?.parse().map_err(|error| self.wrong(column, error))
+        self.read::<&str>(column)?.parse().map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads a text and parses it, or returns `None` for NULL.
@@ -39,12 +39,12 @@ impl<'r> Fields<'r> {
         column: &'static str,
     ) -> Result<Option<T>, StoreError> {
         let text: Option<&str> = self.read(column)?;
-        text.map(str::parse).transpose().map_err(|error| self.wrong(column, error))
+        text.map(str::parse).transpose().map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads a JSON document.
     pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
-        serde_json::from_str(self.read(column)?).map_err(|error| self.wrong(column, error))
+        serde_json::from_str(self.read(column)?).map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads a JSON document, or returns `None` for NULL.
@@ -53,7 +53,7 @@ impl<'r> Fields<'r> {
         column: &'static str,
     ) -> Result<Option<T>, StoreError> {
         let text: Option<&str> = self.read(column)?;
-        text.map(serde_json::from_str).transpose().map_err(|error| self.wrong(column, error))
+        text.map(serde_json::from_str).transpose().map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads an id.
@@ -62,7 +62,7 @@ impl<'r> Fields<'r> {
         column: &'static str,
         new: fn(i64) -> Result<T, NotAnId>,
     ) -> Result<T, StoreError> {
-        new(self.read(column)?).map_err(|error| self.wrong(column, error))
+        new(self.read(column)?).map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads an id, or returns `None` for NULL.
@@ -72,18 +72,18 @@ impl<'r> Fields<'r> {
         new: fn(i64) -> Result<T, NotAnId>,
     ) -> Result<Option<T>, StoreError> {
         let id: Option<i64> = self.read(column)?;
-        id.map(new).transpose().map_err(|error| self.wrong(column, error))
+        id.map(new).transpose().map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads a number that is never negative.
     pub(super) fn count(&self, column: &'static str) -> Result<u64, StoreError> {
-        u64::try_from(self.read::<i64>(column)?).map_err(|error| self.wrong(column, error))
+        u64::try_from(self.read::<i64>(column)?).map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads a number that is never negative, or returns `None` for NULL.
     pub(super) fn count_opt(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
         let number: Option<i64> = self.read(column)?;
-        number.map(u64::try_from).transpose().map_err(|error| self.wrong(column, error))
+        number.map(u64::try_from).transpose().map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads a time.
@@ -97,7 +97,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Returns the error for a value that does not fit.
-    pub(super) fn wrong(&self, column: &'static str, problem: impl Display) -> StoreError {
+    pub(super) fn wrong_value(&self, column: &'static str, problem: impl Display) -> StoreError {
         let row = match (self.row.try_get::<i64, _>(self.key), self.row.try_get::<String, _>(self.key)) {
             (Ok(id), _) => id.to_string(),
             (_, Ok(text)) => text,

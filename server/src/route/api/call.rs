@@ -113,13 +113,13 @@ impl Call {
 
     /// Parses the message of the request. The method's own parameters must be taken first.
     pub(super) fn message<T: Message>(&self) -> Result<T, Status> {
-        debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
+        debug_assert!(self.contract.is_none_or(|contract| contract.request.is_message::<T>()), "{}", T::NAME);
         decode(&self.body, self.limit)
     }
 
     /// Parses the message of a PATCH.
     pub(super) fn patch<T: Message>(&self, mask: &FieldMask) -> Result<T, Status> {
-        debug_assert!(self.contract.is_none_or(|contract| contract.request.is::<T>()), "{}", T::NAME);
+        debug_assert!(self.contract.is_none_or(|contract| contract.request.is_message::<T>()), "{}", T::NAME);
         decode_patch(&self.body, self.limit, mask)
     }
 
@@ -204,7 +204,7 @@ impl Call {
 
     /// Whether the contract of the method has this message as its answer.
     pub(super) fn has_answer<T: Message>(&self) -> bool {
-        self.contract.is_none_or(|contract| contract.answer.is::<T>())
+        self.contract.is_none_or(|contract| contract.answer.is_message::<T>())
     }
 
     /// Returns the largest size of the body, in bytes.

@@ -183,7 +183,9 @@ impl Form {
                 let none = String::new;
                 csv([[none(), status.to_owned(), none(), none(), none(), message]])
             }
-            Self::Json => line(&json!({"status": status, "message": message, "summary": counts(summary)})),
+            Self::Json => {
+                line(&json!({"status": status, "message": message, "summary": summary_json(summary)}))
+            }
         }
     }
 
@@ -247,7 +249,7 @@ fn document(row: &RowResult) -> Value {
     document
 }
 
-fn counts(summary: ImportSummary) -> Value {
+fn summary_json(summary: ImportSummary) -> Value {
     json!({
         "rows": summary.rows,
         "imported": summary.imported,

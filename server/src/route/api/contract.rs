@@ -130,7 +130,7 @@ impl Contract {
 
 impl Content {
     /// Whether it is this message.
-    pub(super) fn is<T: Message>(&self) -> bool {
+    pub(super) fn is_message<T: Message>(&self) -> bool {
         matches!(self, Self::Message(message) if message.name == T::NAME)
     }
 }

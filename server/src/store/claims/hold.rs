@@ -74,7 +74,7 @@ impl Tx {
                     customer: fields.id("customer_id", CompanyId::new)?,
                     reseller: fields.id_opt("reseller_id", CompanyId::new)?,
                     sets: ClaimSets::from_text(fields.read("identifiers")?)
-                        .map_err(|error| fields.wrong("identifiers", error))?,
+                        .map_err(|error| fields.wrong_value("identifiers", error))?,
                 });
             }
         }

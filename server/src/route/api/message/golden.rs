@@ -76,7 +76,7 @@ fn every_published_field_is_there_and_no_other() {
             for (role, word) in
                 [(Role::REQUIRED, "required"), (Role::OUTPUT, "output"), (Role::INPUT, "input")]
             {
-                if field.role.is(role) {
+                if field.role.includes(role) {
                     line.push(' ');
                     line.push_str(word);
                 }

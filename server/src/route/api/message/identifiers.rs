@@ -50,7 +50,7 @@ impl DeviceIdentifier {
                     let mut violation = FieldViolation::new(field, format!("The value {}.", invalid.rule));
                     violation.nest(within);
                     violations.push(violation);
-                    reason.get_or_insert(reason_of(kind));
+                    reason.get_or_insert(invalid_reason(kind));
                 }
             }
         }
@@ -90,7 +90,7 @@ impl DeviceIdentifier {
 
 /// Returns the reason for an identifier that broke a rule. Kinds that this API does not know have none of
 /// their own.
-const fn reason_of(kind: Kind) -> Reason {
+const fn invalid_reason(kind: Kind) -> Reason {
     match kind {
         Kind::Imei => Reason::InvalidImei,
         Kind::Meid => Reason::InvalidMeid,

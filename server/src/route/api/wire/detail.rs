@@ -121,7 +121,7 @@ pub enum Detail {
     #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
     RetryInfo {
         /// The pause before it.
-        #[serde(serialize_with = "in_seconds")]
+        #[serde(serialize_with = "serialize_seconds")]
         retry_delay: Duration,
     },
     /// The customer has not accepted the terms of service, or only older ones. Only clients that
@@ -147,7 +147,7 @@ impl Detail {
     }
 }
 
-fn in_seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&duration::format(*span))
 }
 

@@ -31,7 +31,7 @@ impl FieldMask {
                 continue;
             }
             match T::FIELDS.iter().find(|field| field.json == path || field.proto == path) {
-                Some(field) if field.role.is(Role::OUTPUT) => {
+                Some(field) if field.role.includes(Role::OUTPUT) => {
                     return refused(format!("{} cannot be changed.", field.json));
                 }
                 Some(field) => {
@@ -59,7 +59,7 @@ impl FieldMask {
 }
 
 fn writable<T: Message>() -> impl Iterator<Item = &'static str> {
-    T::FIELDS.iter().filter(|field| !field.role.is(Role::OUTPUT)).map(|field| field.json)
+    T::FIELDS.iter().filter(|field| !field.role.includes(Role::OUTPUT)).map(|field| field.json)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Role {
 
     /// Whether it includes the role `other`.
     #[must_use]
-    pub const fn is(self, other: Self) -> bool {
+    pub const fn includes(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 }
@@ -257,7 +257,7 @@ pub fn write_field<T: Field, M: SerializeMap>(
     role: Role,
     field: &T,
 ) -> Result<(), M::Error> {
-    if role.is(Role::INPUT) || field.is_absent() {
+    if role.includes(Role::INPUT) || field.is_absent() {
         return Ok(());
     }
     map.serialize_entry(name, &WrittenField(field))
@@ -265,13 +265,13 @@ pub fn write_field<T: Field, M: SerializeMap>(
 
 /// Checks one received field against its role.
 pub fn check_received<T: Field>(field: &mut T, name: &str, role: Role, violations: &mut Vec<FieldViolation>) {
-    if role.is(Role::OUTPUT) {
+    if role.includes(Role::OUTPUT) {
         *field = T::default();
     } else if field.is_absent() {
-        if role.is(Role::REQUIRED) {
+        if role.includes(Role::REQUIRED) {
             violations.push(FieldViolation::new(name, "A value is required."));
         }
-    } else if !role.is(Role::ITEMWISE) {
+    } else if !role.includes(Role::ITEMWISE) {
         let known = violations.len();
         field.check_received(violations);
         for violation in violations.iter_mut().skip(known) {
@@ -295,20 +295,23 @@ pub fn describe(object: &mut Object, name: &str, role: Role, mut schema: RefOr<S
     match &mut schema {
         RefOr::T(Schema::Object(value)) => {
             value.description = Some(about);
-            value.read_only = role.is(Role::OUTPUT).then_some(true);
-            value.write_only = role.is(Role::INPUT).then_some(true);
+            value.read_only = role.includes(Role::OUTPUT).then_some(true);
+            value.write_only = role.includes(Role::INPUT).then_some(true);
         }
         RefOr::T(Schema::Array(list)) => {
             list.description = Some(about);
             let roles = [(Role::OUTPUT, "readOnly"), (Role::INPUT, "writeOnly")];
-            let said: Extensions =
-                roles.into_iter().filter(|(one, _)| role.is(*one)).map(|(_, word)| (word, true)).collect();
+            let said: Extensions = roles
+                .into_iter()
+                .filter(|(one, _)| role.includes(*one))
+                .map(|(_, word)| (word, true))
+                .collect();
             list.extensions = (!said.is_empty()).then_some(said);
         }
         RefOr::Ref(to) => to.description = about,
         RefOr::T(_) => {}
     }
-    if role.is(Role::REQUIRED) {
+    if role.includes(Role::REQUIRED) {
         object.required.push(name.to_owned());
     }
     object.properties.insert(name.to_owned(), schema);

@@ -366,7 +366,7 @@ mod tests {
     use serde_json::json;
     use std::io::ErrorKind;
 
-    fn shown(status: &Status, format: FormatVersion) -> Value {
+    fn to_json(status: &Status, format: FormatVersion) -> Value {
         serde_json::to_value(status.document(format)).unwrap()
     }
 
@@ -376,7 +376,7 @@ mod tests {
             .with_error_info(Reason::InvalidParameter, [("line", "7")]);
         assert_eq!(status.reason(), Reason::InvalidParameter);
         assert_eq!(
-            shown(&status, FormatVersion::V1),
+            to_json(&status, FormatVersion::V1),
             json!({"error": {
                 "code": 400,
                 "message": "customer.companyName: A value is required.",
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn the_terms_are_a_detail_only_for_those_who_understand_it() {
         let status = Status::terms_not_accepted();
-        let (old, new) = (shown(&status, FormatVersion::V1), shown(&status, FormatVersion::V2));
+        let (old, new) = (to_json(&status, FormatVersion::V1), to_json(&status, FormatVersion::V2));
         assert_eq!((status.http(), &old["error"]["status"]), (403, &json!("PERMISSION_DENIED")));
         assert_eq!(old["error"].get("details"), None);
         assert_eq!(
@@ -436,7 +436,7 @@ mod tests {
             Status::quota_exceeded("user:7", "At most 1000 requests in 100 s.", Duration::from_secs(9));
         assert_eq!((status.http(), status.retry_after()), (429, Some(Duration::from_secs(9))));
         assert_eq!(
-            shown(&status, FormatVersion::V1)["error"]["details"],
+            to_json(&status, FormatVersion::V1)["error"]["details"],
             json!([
                 {
                     "@type": "type.googleapis.com/google.rpc.QuotaFailure",
@@ -490,7 +490,7 @@ mod tests {
             column: "owner",
             problem: "secret".to_owned(),
         }));
-        assert!(!shown(&status, FormatVersion::V2).to_string().contains("claims"));
+        assert!(!to_json(&status, FormatVersion::V2).to_string().contains("claims"));
     }
 
     #[test]
