@@ -193,7 +193,7 @@ impl ScreenState {
             Key::Older => {}
             Key::PageUp => self.scroll = self.scroll.saturating_sub(self.view.rows.max(1)),
             Key::PageDown => {
-                self.scroll = (self.scroll + self.view.rows.max(1)).min(self.view.last_page_start())
+                self.scroll = (self.scroll + self.view.rows.max(1)).min(self.view.last_page_start());
             }
             Key::Print => return self.print_label(),
             Key::Stop => return self.request_end(asked),

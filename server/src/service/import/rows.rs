@@ -93,7 +93,7 @@ fn read(cells: &Cells<'_>, purpose: Purpose, models: &Models) -> Result<Row, Row
             Column::Configuration => configuration = named(),
             Column::Proof => proof = Some(parse_proof(cell).ok_or_else(|| wrong(&known_proofs()))?),
             Column::Order => {
-                order = Some(cell.parse::<Name>().map_err(|error| wrong(&storage_rule(&error)))?)
+                order = Some(cell.parse::<Name>().map_err(|error| wrong(&storage_rule(&error)))?);
             }
             Column::ManufactureDate => {
                 cell.parse::<Date>().map_err(|error| wrong(&format!("names no day: {error}")))?;
