@@ -448,9 +448,7 @@ mod tests {
         for unit in ["ssh.service", "getty@tty1.service", "unboxed.service", "systemd-networkd.socket"] {
             assert_eq!(reach_of_unit(unit), Reach::Open, "{unit}");
         }
-        for key in
-            ["net.ipv4.ip_forward", "net.core.somaxconn", "vm.swappiness", "kernel.sysrq"]
-        {
+        for key in ["net.ipv4.ip_forward", "net.core.somaxconn", "vm.swappiness", "kernel.sysrq"] {
             assert_eq!(reach_of_sysctl(key), Reach::Open, "{key}");
         }
     }
