@@ -92,6 +92,29 @@ const PRIVILEGED_SYSCTLS: &[&str] = &[
     "kernel.usermodehelper.*",
 ];
 
+/// Kernel parameters with a value that stops the device, at every boot anew: it panics, or no program gets
+/// the memory, processes, files, mounts, watches or modules that it needs.
+const STOPPING_SYSCTLS: &[&str] = &[
+    "*panic*",
+    "fs.epoll.*",
+    "fs.file-max",
+    "fs.inotify.*",
+    "fs.mount-max",
+    "fs.nr_open",
+    "kernel.modules_disabled",
+    "kernel.pid_max",
+    "kernel.threads-max",
+    "user.max_*",
+    "vm.max_map_count",
+    "vm.min_free_kbytes",
+    "vm.mmap_min_addr",
+    "vm.nr_hugepages*",
+    "vm.overcommit_*",
+];
+
+/// The matter that the units and kernel parameters decide without which a device does not run.
+const AVAILABILITY: &str = "whether the device starts and stays up";
+
 /// Returns which policies reach a unit.
 #[must_use]
 pub fn reach_of_unit(unit: &str) -> Reach {
@@ -99,7 +122,7 @@ pub fn reach_of_unit(unit: &str) -> Reach {
     if is_in(OWN_UNITS) {
         Reach::Never(OWN)
     } else if is_in(PRIVILEGED_UNITS) {
-        Reach::Privileged("whether the device starts and stays up")
+        Reach::Privileged(AVAILABILITY)
     } else {
         Reach::Open
     }
@@ -108,8 +131,11 @@ pub fn reach_of_unit(unit: &str) -> Reach {
 /// Returns which policies reach a kernel parameter.
 #[must_use]
 pub fn reach_of_sysctl(key: &str) -> Reach {
-    if PRIVILEGED_SYSCTLS.iter().any(|pattern| matches_name(pattern, key)) {
+    let is_in = |list: &[&str]| list.iter().any(|pattern| matches_name(pattern, key));
+    if is_in(PRIVILEGED_SYSCTLS) {
         Reach::Privileged("what the kernel runs as root")
+    } else if is_in(STOPPING_SYSCTLS) {
+        Reach::Privileged(AVAILABILITY)
     } else {
         Reach::Open
     }
@@ -289,6 +315,101 @@ mod tests {
     }
 
     #[test]
+    fn what_starts_programs_as_root_needs_a_word() {
+        for path in [
+            "/etc/audit/plugins.d/x.conf",
+            "/etc/chkrootkit.conf",
+            "/etc/chkrootkit/chkrootkit.conf",
+            "/etc/console-setup/cached_setup_font.sh",
+            "/etc/containers/systemd/x.container",
+            "/etc/cryptsetup-initramfs/conf-hook",
+            "/etc/docker/daemon.json",
+            "/etc/e2scrub.conf",
+            "/etc/incron.conf",
+            "/etc/incron.d/x",
+            "/etc/init/x.conf",
+            "/etc/kubernetes/manifests/x.yaml",
+            "/etc/libvirt/hooks/qemu",
+            "/etc/popularity-contest.conf",
+            "/etc/runit/1",
+            "/etc/service/x/run",
+            "/etc/supervisor/supervisord.conf",
+            "/etc/sv/x/run",
+            "/etc/userdb/x.user",
+            "/etc/wpa_supplicant/action_wpa.sh",
+            "/etc/X11/xorg.conf.d/x.conf",
+            "/lib/userdb/x.user",
+            "/snap/x/current/bin/x",
+            "/usr/local/lib/userdb/x.user",
+            "/usr/local/lib/userdb/x:wheel.membership",
+            "/usr/share/containers/systemd/x.container",
+            "/var/cache/apt/pkgcache.bin",
+            "/var/lib/snapd/seed/seed.yaml",
+            "/var/spool/incron/root",
+        ] {
+            assert!(matches!(reach_of_path(path), Reach::Privileged(_)), "{path}");
+        }
+        // No policy file can be named below /run.
+        assert!(matches!(reach_of_path("/run/userdb/x.user"), Reach::Never(_)));
+    }
+
+    #[test]
+    fn what_a_login_or_everybodys_tools_read_needs_a_word() {
+        for path in [
+            "/etc/emacs/site-start.d/x.el",
+            "/etc/gdb/gdbinit",
+            "/etc/gitconfig",
+            "/etc/inputrc",
+            "/etc/lsb-release",
+            "/etc/mailcap",
+            "/etc/mailcap.order",
+            "/etc/nanorc",
+            "/etc/npmrc",
+            "/etc/os-release",
+            "/etc/pip.conf",
+            "/etc/screenrc",
+            "/etc/tmux.conf",
+            "/etc/vim/vimrc.local",
+            "/etc/xdg/autostart/x.desktop",
+            "/home/ada/.config/autostart/x.desktop",
+            "/home/ada/.config/environment.d/x.conf",
+            "/home/ada/.gitconfig",
+            "/home/ada/.gnupg/gpg.conf",
+            "/home/ada/.local/bin/ls",
+            "/home/ada/.local/lib/python3.13/site-packages/x.pth",
+            "/home/ada/.pam_environment",
+            "/home/ada/.xinitrc",
+            "/home/ada/.xprofile",
+            "/home/ada/.xsession",
+            "/home/ada/.xsessionrc",
+            "/usr/lib/os-release",
+            "/usr/local/share/emacs/site-lisp/x.el",
+        ] {
+            assert!(matches!(reach_of_path(path), Reach::Privileged(_)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_parameter_that_stops_the_device_needs_a_word() {
+        for key in [
+            "fs.file-max",
+            "fs.inotify.max_user_watches",
+            "kernel.hung_task_panic",
+            "kernel.modules_disabled",
+            "kernel.panic",
+            "kernel.panic_on_oops",
+            "kernel.pid_max",
+            "user.max_mnt_namespaces",
+            "vm.mmap_min_addr",
+            "vm.nr_hugepages",
+            "vm.overcommit_memory",
+            "vm.panic_on_oom",
+        ] {
+            assert_eq!(reach_of_sysctl(key), Reach::Privileged(AVAILABILITY), "{key}");
+        }
+    }
+
+    #[test]
     fn ordinary_places_are_open() {
         for path in [
             "/etc/motd",
@@ -298,11 +419,13 @@ mod tests {
             "/etc/systemd/journald.conf.d/x.conf",
             "/etc/acme/acme.conf",
             "/etc/acme/conf.d/site.conf",
+            "/etc/acme.conf",
             "/etc/hosts",
+            "/etc/initech/x",
+            "/etc/services",
             "/etc/systemd/network/10-lan.network",
             "/etc/NetworkManager/system-connections/lan.nmconnection",
             "/etc/ssl/private/acme.pem",
-            "/etc/X11/xorg.conf.d/10-monitor.conf",
             "/opt/acme/lib/libacme.so",
             "/usr/local/bin/acme",
             "/usr/local/etc/acme.conf",
@@ -310,9 +433,11 @@ mod tests {
             "/usr/local/share/acme/logo.svg",
             "/usr/share/acme/logo.svg",
             "/var/lib/unbox-dpc/x",
+            "/var/cache/acme/x",
             "/var/lib/acme/state.json",
             "/srv/www/index.html",
             "/srv/www/.well-known/security.txt",
+            "/home/ada/.config/acme/x",
             "/home/ada/notes",
             "/home/kiosk/.config/openbox/autostart",
             "/binary",
@@ -323,7 +448,9 @@ mod tests {
         for unit in ["ssh.service", "getty@tty1.service", "unboxed.service", "systemd-networkd.socket"] {
             assert_eq!(reach_of_unit(unit), Reach::Open, "{unit}");
         }
-        assert_eq!(reach_of_sysctl("net.ipv4.ip_forward"), Reach::Open);
+        for key in ["net.ipv4.ip_forward", "net.core.somaxconn", "vm.swappiness", "kernel.sysrq"] {
+            assert_eq!(reach_of_sysctl(key), Reach::Open, "{key}");
+        }
     }
 
     /// Targets and slices that the agent's own units name, and those that systemd adds by itself.

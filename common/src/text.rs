@@ -1,12 +1,14 @@
 //! Text for people: the characters that it may hold, so that no screen obeys, hides or reorders any of it.
 
 /// Whether a terminal would obey a character, or hide or reorder others because of it: control characters,
-/// the controls of the bidirectional algorithm (UAX #9), and characters without a glyph.
+/// the controls of the bidirectional algorithm (UAX #9), and characters without a glyph, among them the
+/// fillers of Hangul and the blank of Braille.
 #[must_use]
 pub fn is_invisible(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(char, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Whether a character can stand in a text that people wrote for people. The two joiners, although
@@ -29,7 +31,10 @@ mod tests {
             '\u{7f}',
             '\u{9b}',
             '\u{ad}',
+            '\u{34f}',
             '\u{61c}',
+            '\u{115f}',
+            '\u{1160}',
             '\u{200b}',
             '\u{200e}',
             '\u{200f}',
@@ -39,7 +44,10 @@ mod tests {
             '\u{202e}',
             '\u{2066}',
             '\u{2069}',
+            '\u{2800}',
+            '\u{3164}',
             '\u{feff}',
+            '\u{ffa0}',
             '\u{e0041}',
         ] {
             assert!(is_invisible(char) && !is_readable(char), "{char:?}");
