@@ -234,6 +234,12 @@ impl Program {
 }
 
 impl Finished {
+    /// Whether a beginning of its output may be missing.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.stdout.len() >= MAX_OUTPUT_BYTES || self.stderr.len() >= MAX_OUTPUT_BYTES
+    }
+
     /// Returns the end of its standard error, on one line, for an error message.
     #[must_use]
     pub fn complaint(&self) -> String {

@@ -35,6 +35,9 @@ use unbox_common::{
     refusal::Disposition,
 };
 
+/// The largest marker, in bytes.
+const MAX_MARKER_BYTES: u64 = 1024;
+
 /// The result of a look at the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
@@ -351,7 +354,11 @@ impl<'a> Applier<'a> {
         let marked = match (self.ledger.enrollment(), self.ledger.installed_payload()) {
             (Some(own), Some(_)) => {
                 let text = format!("device {}, generation {}\n", own.device, own.generation);
-                files::replace(&path, text.as_bytes(), files::PUBLIC_FILE)
+                // Writing it again would need room, and a reset has to work without any.
+                match files::read(&path, MAX_MARKER_BYTES) {
+                    Ok(Some(there)) if there == text.as_bytes() => Ok(()),
+                    _ => files::replace(&path, text.as_bytes(), files::PUBLIC_FILE),
+                }
             }
             _ => files::remove(&path),
         };

@@ -20,6 +20,9 @@ pub struct Diversion {
 pub struct Choices {
     /// The diversions.
     pub diversions: BTreeSet<Diversion>,
+    /// What follows the last complete diversion in dpkg's list, which is then broken.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub incomplete_diversion: String,
     /// Modes and owners set by the administrator (dpkg-statoverride(1)), in dpkg's own format.
     pub overrides: String,
     /// Alternatives (update-alternatives(1)) in their own format, by name.
@@ -141,6 +144,7 @@ mod tests {
             overrides: overrides.to_owned(),
             alternatives: BTreeMap::from([("editor".to_owned(), format!("auto\n{editor}\n"))]),
             links: BTreeMap::from([("editor".to_owned(), editor.to_owned())]),
+            ..Choices::default()
         }
     }
 

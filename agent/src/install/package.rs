@@ -30,6 +30,8 @@ pub struct PackageFile {
     pub conflict: Option<UnitConflict>,
     /// Its files and links.
     pub files: BTreeSet<RelativePath>,
+    /// Those of its files that are configuration files (deb-conffiles(5)).
+    pub conffiles: BTreeSet<RelativePath>,
     /// Its directories.
     pub directories: BTreeSet<RelativePath>,
 }

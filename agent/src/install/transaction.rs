@@ -300,10 +300,38 @@ impl Transaction<'_> {
             Resource::Tree { dpc, digest } => {
                 paths::change_tree(self.system.root(), dpc, *digest, after, &self.contents)
             }
-            _ => {
-                let debs = self.debs_for(change);
-                self.system.change(change, &debs)
-            }
+            Resource::Package(_) if matches!(after, State::Installed { .. }) => self.install_package(change),
+            _ => self.system.change(change, &[]),
+        }
+    }
+
+    /// Installs a package. No rehearsal finds every way in which one can take another away, so this is also
+    /// checked afterwards.
+    fn install_package(&mut self, change: &Change) -> Result<(), SystemError> {
+        let debs = self.debs_for(change);
+        if self.journal.direction != Direction::Forward || self.journal.head.one_way {
+            return self.system.change(change, &debs);
+        }
+        let plan = &self.journal.head.plan;
+        let is_planned = |package: &String| {
+            plan.changes().chain(&plan.cleanup).any(|change| match &change.resource {
+                Resource::Package(name) => package.split(':').next() == Some(name.as_str()),
+                _ => false,
+            })
+        };
+        let mut others = self.system.packages().installed()?;
+        others.retain(|package| !is_planned(package));
+        let changed = self.system.change(change, &debs);
+        if matches!(changed, Err(SystemError::PackagesBusy(_))) {
+            return changed;
+        }
+        let left = self.system.packages().installed()?;
+        match others.difference(&left).next() {
+            Some(gone) => Err(SystemError::Unsupported {
+                what: change.resource.to_string(),
+                why: format!("it removed package {gone}; {NOT_TAKEN_BACK}package {gone}"),
+            }),
+            None => changed,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{fs, io::Write as _, path::Path, process::Command};
-use unbox_agent::install::InstallOutcome;
+use unbox_agent::install::{InstallOutcome, is_rolled_back};
 
 const PROGRAM: &[Entry<'_>] = &[file("./usr/bin/tool", 0o755, b"tool\n")];
 const MANAGED: InstallOutcome = InstallOutcome::Managed { version: 1 };
@@ -79,6 +79,63 @@ fn packages_are_installed_after_those_that_they_need_and_removed_before_them() {
     fs::remove_file(sandbox.root.join("log")).unwrap();
     assert_eq!(sandbox.picture(), factory);
     assert_eq!(status(&sandbox), "");
+}
+
+#[test]
+fn a_package_that_goes_does_not_hide_what_another_would_remove() {
+    let sandbox = furnished();
+    install_by_hand(&sandbox, &package("foreign", ""));
+    assert_eq!(install(&sandbox, &json!([package("old", "").item(&sandbox)])).unwrap(), MANAGED);
+    let (picture, database) = (sandbox.picture(), status(&sandbox));
+    let next = package("next", "Conflicts: old\n").item(&sandbox);
+    let taker = package("taker", "Conflicts: foreign\nReplaces: foreign\nProvides: foreign\n");
+    for policy in [json!([next, taker.item(&sandbox)]), json!([taker.item(&sandbox), next])] {
+        let refused = install(&sandbox, &policy).unwrap_err();
+        assert_eq!(refused.kind(), "package_refused");
+        let detail = refused.failure().detail;
+        assert!(detail.contains("would remove package foreign"), "{detail}");
+        assert_eq!((sandbox.picture(), status(&sandbox)), (picture.clone(), database.clone()));
+    }
+    assert_eq!(install(&sandbox, &json!([next])).unwrap(), MANAGED);
+    assert!(status(&sandbox).contains("Package: foreign") && !status(&sandbox).contains("Package: old"));
+}
+
+#[test]
+fn a_package_that_makes_another_disappear_is_rolled_back_and_the_loss_said() {
+    let sandbox = furnished();
+    let top = || Entry { kind: tar::EntryType::Directory, ..file("./", 0o755, b"") };
+    let entries = &[top(), file("./usr/share/foreign", 0o644, b"")];
+    install_by_hand(&sandbox, &Deb { entries, ..package("foreign", "") });
+    // As its only file is not there, nothing of it is in the way.
+    fs::remove_file(sandbox.root.join("usr/share/foreign")).unwrap();
+    let before = sandbox.picture();
+    let taker = Deb { entries, ..package("taker", "Replaces: foreign\n") };
+    let outcome = install(&sandbox, &json!([taker.item(&sandbox)])).unwrap();
+    assert_rolled_back(&outcome, "install_unsupported");
+    let InstallOutcome::RolledBack { failure, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(failure.detail.contains("it removed package foreign:all"), "{failure:?}");
+    assert!(!is_rolled_back(&failure.detail), "{failure:?}");
+    assert_eq!(sandbox.picture(), before);
+}
+
+#[test]
+#[ignore = "needs root: dpkg runs the scripts of packages in the root"]
+fn a_script_that_breaks_the_list_of_diversions_is_rolled_back_and_the_list_is_put_back() {
+    let sandbox = furnished();
+    with_a_shell(&sandbox);
+    let list = "/etc/a\n/etc/a.real\n:\n";
+    fs::write(sandbox.root.join("var/lib/dpkg/diversions"), list).unwrap();
+    let before = sandbox.picture();
+    for text in ["/etc/a\\n", "/etc/a\\n/etc/a.real\\n:\\n/etc/b\\n"] {
+        let script = format!("#!/bin/sh\nprintf '{text}' > /var/lib/dpkg/diversions\n");
+        let breaks = Deb { scripts: &[("./postinst", &script)], ..OVERWRITES };
+        assert_rolled_back(
+            &install(&sandbox, &json!([breaks.item(&sandbox)])).unwrap(),
+            "install_unsupported",
+        );
+        assert_eq!(sandbox.read("var/lib/dpkg/diversions"), list);
+        assert_eq!((sandbox.picture(), status(&sandbox)), (before.clone(), String::new()));
+    }
 }
 
 #[test]

@@ -460,7 +460,11 @@ impl Packages for Model<'_> {
         Ok(all.filter(|(_, path)| files.iter().any(|file| file.as_str() == path)).collect())
     }
 
-    fn rehearse(&self, _debs: &[PathBuf]) -> Result<BTreeSet<String>, SystemError> {
+    fn installed(&self) -> Result<BTreeSet<String>, SystemError> {
+        Ok(self.device.durable.packages.keys().map(|name| format!("{name}:all")).collect())
+    }
+
+    fn rehearse(&self, _debs: &[PathBuf], _after_removals: bool) -> Result<BTreeSet<String>, SystemError> {
         Ok(BTreeSet::new())
     }
 

@@ -187,6 +187,7 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
             .output();
         assert!(done.as_ref().unwrap().status.success(), "{done:?}");
     }
+    symlink("/etc/unbox/trust/new", sandbox.root.join("etc/linked.conf")).unwrap();
     let before = sandbox.picture();
     let entry = |kind, mode| [Entry { kind, mode, ..file("./usr/bin/tool", 0, b"") }];
     let set_id = entry(EntryType::Regular, 0o4755);
@@ -195,10 +196,22 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
     let trust = [file("./etc/unbox/trust/root.json", 0o644, b"")];
     let unit = [file("./lib/systemd/system/unbox-install.service", 0o644, b"")];
     let through = [link(EntryType::Symlink, "./srv/way", "/etc"), file("./srv/way/unbox/x", 0o644, b"")];
-    let plain = [file("./usr/bin/tool", 0o755, b"")];
+    let plain_tool = || file("./usr/bin/tool", 0o755, b"");
+    let plain = [plain_tool()];
     let settings = [file("./etc/dpkg/dpkg.cfg.d/tool", 0o644, b"path-exclude=/usr/*\n")];
     let twice = [file("./usr/bin/tool", 0o755, b"one"), file("./usr/bin/tool", 0o755, b"two")];
+    let outward = [plain_tool(), link(EntryType::Link, "./usr/bin/b", "./etc/motd")];
+    let forward = [link(EntryType::Link, "./usr/bin/b", "./usr/bin/tool"), plain_tool()];
+    let to_link = [
+        link(EntryType::Symlink, "./usr/bin/a", "/etc/unbox"),
+        link(EntryType::Link, "./usr/bin/b", "./usr/bin/a"),
+    ];
+    // A header before it has another target.
+    let long = Entry { kind: EntryType::GNULongLink, ..file("@LongLink", 0o644, b"./etc/motd\0") };
+    let by_header = [plain_tool(), long, link(EntryType::Link, "./usr/bin/b", "./usr/bin/tool")];
+    let linked = [file("./etc/linked.conf", 0o644, b"")];
     let with = |control, entries| Deb { control, entries, ..TOOL };
+    let of_conffiles = |scripts, entries| Deb { scripts, entries, ..TOOL };
     for (deb, kind, words) in [
         (
             with("Conflicts: unbox-agent\nReplaces: unbox-agent\n", &plain[..]),
@@ -220,6 +233,21 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
         (with("", &settings), "path_refused", "belongs to the package system"),
         (with("", &twice), "package_refused", "usr/bin/tool is in the archive twice"),
         (with("", &through), "package_refused", "srv/way is in the archive twice"),
+        (with("", &outward), "package_refused", "usr/bin/b in the archive is a hard link"),
+        (with("", &forward), "package_refused", "usr/bin/b in the archive is a hard link"),
+        (with("", &to_link), "package_refused", "usr/bin/b in the archive is a hard link"),
+        (with("", &by_header), "package_refused", "usr/bin/b in the archive is a hard link"),
+        (of_conffiles(&[TAKES_TRUST], &plain[..]), "package_refused", "takes a file away"),
+        (
+            of_conffiles(&[("./conffiles", "/etc/motd\n")], &plain),
+            "package_refused",
+            "the package does not bring this file",
+        ),
+        (
+            of_conffiles(&[("./conffiles", "/etc/linked.conf\n")], &linked),
+            "package_refused",
+            "is a link here",
+        ),
         (
             Deb { name: "unbox-agent", version: "9", ..with("", &plain) },
             "package_refused",
@@ -232,6 +260,24 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
         assert!(detail.contains(words), "{detail:?} does not say {words:?}");
         assert_eq!(sandbox.picture(), before, "{detail}");
     }
+}
+
+/// The control member by which dpkg renames files of others.
+const TAKES_TRUST: (&str, &str) = ("./conffiles", "remove-on-upgrade /etc/unbox/trust/root.json\n");
+
+#[test]
+fn a_hard_link_to_a_file_of_its_package_is_installed() {
+    let sandbox = furnished();
+    let factory = sandbox.picture();
+    let entries = &[
+        file("./usr/bin/tool", 0o755, b"tool\n"),
+        link(EntryType::Link, "./usr/bin/other", "./usr/bin/tool"),
+    ];
+    let outcome = install(&sandbox, &json!([Deb { entries, ..TOOL }.item(&sandbox)])).unwrap();
+    assert_eq!(outcome, InstallOutcome::Managed { version: 1 });
+    assert_eq!(sandbox.read("usr/bin/other"), "tool\n");
+    reset(&sandbox);
+    assert_eq!(sandbox.picture(), factory);
 }
 
 /// A sandbox that can lose power: before and after anything that lasts, dpkg included.

@@ -76,6 +76,14 @@ pub enum ArchiveError {
         /// The later entry.
         path: RelativePath,
     },
+    /// A package has something else as a configuration file than a file that it brings.
+    #[error("{line:?} is no configuration file that a package may have: {why}")]
+    Conffile {
+        /// The line in its list of configuration files.
+        line: String,
+        /// The reason.
+        why: &'static str,
+    },
     /// The archive exceeds a limit.
     #[error("the archive holds more than {limit} {what}")]
     TooLarge {

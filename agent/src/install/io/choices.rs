@@ -13,12 +13,16 @@ const LIMIT: Duration = Duration::from_mins(1);
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 const LINKS: &str = "etc/alternatives";
+/// The list of diversions in dpkg's database: three lines for each.
+const DIVERSIONS: &str = "diversions";
 
 /// Reads the current choices.
 pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
     let database = dpkg.database();
-    let diversions = text(&database.join("diversions"))?;
-    let lines: Vec<&str> = diversions.lines().collect();
+    let diversions = files::read(&database.join(DIVERSIONS), MAX_FILE_BYTES)?.unwrap_or_default();
+    let (records, incomplete) = split_records(&diversions);
+    let records = String::from_utf8_lossy(records);
+    let lines: Vec<&str> = records.lines().collect();
     let diversions = lines.chunks_exact(3).filter_map(|lines| match lines {
         [from, to, package] => Some(Diversion {
             from: (*from).to_owned(),
@@ -29,6 +33,7 @@ pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
     });
     let mut choices = Choices {
         diversions: diversions.collect(),
+        incomplete_diversion: String::from_utf8_lossy(incomplete).into_owned(),
         overrides: text(&database.join("statoverride"))?,
         ..Choices::default()
     };
@@ -45,8 +50,28 @@ pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
     Ok(choices)
 }
 
+/// Splits the list of diversions into its complete records and the rest.
+fn split_records(list: &[u8]) -> (&[u8], &[u8]) {
+    let ends = list.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    list.split_at(ends.skip(2).step_by(3).last().unwrap_or_default())
+}
+
+/// Drops an incomplete record at the end of the list of diversions, because none of dpkg's programs runs
+/// with it. Returns whether there was one.
+pub(super) fn drop_incomplete_diversion(dpkg: &Dpkg) -> Result<bool, FilesError> {
+    let path = dpkg.database().join(DIVERSIONS);
+    let list = files::read(&path, MAX_FILE_BYTES)?.unwrap_or_default();
+    let (records, incomplete) = split_records(&list);
+    if incomplete.is_empty() {
+        return Ok(false);
+    }
+    files::replace(&path, records, files::PUBLIC_FILE)?;
+    Ok(true)
+}
+
 /// Restores the choices to `after`.
 pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
+    drop_incomplete_diversion(dpkg)?;
     let now = read(dpkg)?;
     for made in now.diversions.difference(&after.diversions) {
         if divert(dpkg, made, &["--rename", "--remove"]).is_err() {
@@ -57,7 +82,9 @@ pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
         }
     }
     for gone in after.diversions.difference(&now.diversions) {
-        divert(dpkg, gone, &["--rename", "--divert", &gone.to, "--add"])?;
+        // If only the record was lost, both files are where they belong.
+        divert(dpkg, gone, &["--rename", "--divert", &gone.to, "--add"])
+            .or_else(|_| divert(dpkg, gone, &["--no-rename", "--divert", &gone.to, "--add"]))?;
     }
     let database = dpkg.database();
     set(&database.join("statoverride"), &now.overrides, &after.overrides)?;
@@ -66,6 +93,7 @@ pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
 
 /// Removes the diversions that a package has left behind.
 pub(super) fn remove_diversions(dpkg: &Dpkg, package: &str) -> Result<(), SystemError> {
+    drop_incomplete_diversion(dpkg)?;
     let now = read(dpkg)?;
     let is_left = |diversion: &&Diversion| diversion.package.as_deref() == Some(package);
     if !now.diversions.iter().any(|diversion| is_left(&diversion)) {
@@ -132,4 +160,46 @@ fn names(directory: &Path) -> Result<Vec<String>, FilesError> {
         names.extend(entry.map_err(failed)?.file_name().into_string());
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_list_of_diversions_is_noticed_and_restored() {
+        const LIST: &[u8] = b"/etc/a\n/etc/a.real\n:\n/etc/b\n/etc/b.real\ntool\n";
+        let root = tempfile::tempdir().unwrap();
+        let dpkg = Dpkg::with_root(root.path().to_owned());
+        for directory in [dpkg.database(), dpkg.path("etc")] {
+            files::make_directory(&directory, files::PUBLIC_DIRECTORY).unwrap();
+        }
+        let write = |path: &Path, bytes: &[u8]| files::replace(path, bytes, files::PUBLIC_FILE).unwrap();
+        write(&dpkg.database().join("status"), b"");
+        for name in ["etc/b", "etc/b.real"] {
+            write(&dpkg.path(name), name.as_bytes());
+        }
+        let list = dpkg.database().join(DIVERSIONS);
+        write(&list, LIST);
+        let before = read(&dpkg).unwrap();
+        assert_eq!((before.diversions.len(), before.incomplete_diversion.as_str()), (2, ""));
+        assert!(!drop_incomplete_diversion(&dpkg).unwrap());
+        let kept = |bytes: &[u8]| [LIST, bytes].concat();
+        for broken in [
+            LIST[..LIST.len() - 1].to_vec(),
+            LIST[..LIST.len() - 8].to_vec(),
+            b"/etc/a".to_vec(),
+            kept(b"/etc/c\n"),
+            kept(b"\xff"),
+            kept(b"/etc/c\n/etc/d\n"),
+        ] {
+            write(&list, &broken);
+            assert_ne!(read(&dpkg).unwrap(), before);
+            restore(&dpkg, &before).unwrap();
+            assert_eq!(read(&dpkg).unwrap(), before, "{}", String::from_utf8_lossy(&broken));
+            for name in ["etc/b", "etc/b.real"] {
+                assert_eq!(files::read(&dpkg.path(name), 100).unwrap().unwrap(), name.as_bytes());
+            }
+        }
+    }
 }

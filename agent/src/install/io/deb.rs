@@ -19,6 +19,8 @@ use unbox_common::{
 const FIELDS_LIMIT: Duration = Duration::from_mins(1);
 /// Time limit for unpacking the whole package on a slow device.
 const LIST_LIMIT: Duration = Duration::from_mins(15);
+/// The largest list of configuration files, in bytes.
+const MAX_CONFFILES_BYTES: u64 = 256 * 1024;
 /// Allowance on disk for each file apart from its bytes.
 const ENTRY_BYTES: u64 = 4096;
 
@@ -27,18 +29,24 @@ const CONTROL_LIMITS: Limits = Limits { entries: 4096, bytes: 64 * 1024 * 1024 }
 
 /// Reads a whole package file.
 pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
-    let control_bytes = walk("--ctrl-tarfile", deb, CONTROL_LIMITS, &mut Uninteresting)?;
+    let mut control = Control::default();
+    let control_bytes = walk("--ctrl-tarfile", deb, CONTROL_LIMITS, &mut control)?;
     let fields = Program::new("dpkg-deb")
         .arg("--field")
         .arg(deb)
         .args(["Package", "Version", "Installed-Size", "Essential", "Protected", "Important"])
         .args(["Depends", "Pre-Depends", "Provides"])
         .succeed(FIELDS_LIMIT)?;
+    if fields.is_cut() {
+        let why = "they are too long".to_owned();
+        return Err(SystemError::Unsupported { what: "reading the control fields".to_owned(), why });
+    }
     let mut package = package_file(&String::from_utf8_lossy(&fields.stdout));
     let mut listing = Listing::default();
     let unpacked = walk("--fsys-tarfile", deb, LIMITS, &mut listing)?;
     package.installed_bytes = package.installed_bytes.max(unpacked);
     package.control_bytes = control_bytes;
+    package.conffiles = parse_conffiles(control.conffiles.as_deref().unwrap_or_default(), &listing)?;
     (package.files, package.directories) = (listing.files, listing.directories);
     package.conflict = listing.conflict;
     Ok(package)
@@ -63,13 +71,58 @@ fn walk(archive: &str, deb: &Path, limits: Limits, visitor: &mut dyn Visitor) ->
     Ok(bytes.saturating_add(entries.saturating_mul(ENTRY_BYTES)))
 }
 
-/// A visitor of entries that only count.
-struct Uninteresting;
+/// The list of configuration files among the scripts and control files of a package.
+#[derive(Default)]
+struct Control {
+    conffiles: Option<Vec<u8>>,
+}
 
-impl Visitor for Uninteresting {
-    fn visit(&mut self, _item: Item<'_>) -> Result<(), ArchiveError> {
-        Ok(())
+impl Visitor for Control {
+    /// Refuses a link, because dpkg would read the file that it leads to.
+    fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError> {
+        let path = RelativePath::parse(&item.name).map_err(ArchiveError::Name)?;
+        match item.kind {
+            EntryType::Regular | EntryType::Continuous if !item.name.ends_with('/') => (),
+            EntryType::Directory => return Ok(()),
+            _ => {
+                return Err(ArchiveError::Forbidden { path, what: "no plain file among the control files" });
+            }
+        }
+        if path.as_str() != "conffiles" {
+            return Ok(());
+        }
+        let mut list = Vec::new();
+        let mut contents = item.contents.take(MAX_CONFFILES_BYTES + 1);
+        contents.read_to_end(&mut list).map_err(ArchiveError::Unreadable)?;
+        if list.len() as u64 > MAX_CONFFILES_BYTES {
+            let what = "bytes in its list of configuration files";
+            return Err(ArchiveError::TooLarge { what, limit: MAX_CONFFILES_BYTES });
+        }
+        match self.conffiles.replace(list) {
+            Some(_) => Err(ArchiveError::Twice { path }),
+            None => Ok(()),
+        }
     }
+}
+
+/// Parses the list of configuration files (deb-conffiles(5)), each of which must be a file in the package.
+fn parse_conffiles(list: &[u8], listing: &Listing) -> Result<BTreeSet<RelativePath>, ArchiveError> {
+    let list = std::str::from_utf8(list).map_err(|_| ArchiveError::NotText)?;
+    let lines = list.split('\n').map(|line| line.trim_end_matches(|char: char| char.is_ascii_whitespace()));
+    let parse = |line: &str| {
+        let why = match line.strip_prefix('/') {
+            Some(name) => match RelativePath::parse(name) {
+                Ok(path) if path.as_str() == name && listing.has_regular_file(&path) => return Ok(path),
+                _ => "the package does not bring this file",
+            },
+            None if line.starts_with("remove-on-upgrade") => {
+                "with this flag, dpkg takes a file away from whoever has it"
+            }
+            None => "it is not an absolute path",
+        };
+        Err(ArchiveError::Conffile { line: line.chars().take(128).collect(), why })
+    };
+    lines.filter(|line| !line.is_empty()).map(parse).collect()
 }
 
 fn program_error(finished: &Finished) -> SystemError {
@@ -106,10 +159,23 @@ fn package_file(control: &str) -> PackageFile {
 struct Listing {
     conflict: Option<UnitConflict>,
     files: BTreeSet<RelativePath>,
+    /// Those of the files that are links of either kind.
+    links: BTreeSet<RelativePath>,
     directories: BTreeSet<RelativePath>,
 }
 
 impl Listing {
+    fn has_regular_file(&self, path: &RelativePath) -> bool {
+        self.files.contains(path) && !self.links.contains(path)
+    }
+
+    /// Whether a hard link leads to a regular file that came before it. To anything else on the device, it
+    /// would give the mode and owner that the package says.
+    fn is_inside(&self, link: &[u8]) -> bool {
+        let target = std::str::from_utf8(link).ok().and_then(|link| RelativePath::parse(link).ok());
+        target.is_some_and(|target| self.has_regular_file(&target))
+    }
+
     /// Searches a unit file. A hard link is refused, because its bytes came with the first name and
     /// cannot be searched.
     fn search(&mut self, path: &RelativePath, place: &str, item: &mut Item<'_>) -> Result<(), ArchiveError> {
@@ -149,9 +215,20 @@ impl Visitor for Listing {
             EntryType::Regular | EntryType::Continuous | EntryType::Link if item.mode & 0o6000 != 0 => {
                 "set-id"
             }
+            EntryType::Regular | EntryType::Continuous | EntryType::Link | EntryType::Symlink
+                if item.name.ends_with('/') =>
+            {
+                "a file with the name of a directory"
+            }
+            EntryType::Link if !self.is_inside(&item.link) => {
+                "a hard link to something else than a file before it"
+            }
             EntryType::Regular | EntryType::Continuous | EntryType::Link | EntryType::Symlink => {
                 if self.files.contains(&path) || self.directories.contains(&path) {
                     return Err(ArchiveError::Twice { path });
+                }
+                if matches!(item.kind, EntryType::Link | EntryType::Symlink) {
+                    self.links.insert(path.clone());
                 }
                 self.files.insert(path);
                 return Ok(());
@@ -230,8 +307,43 @@ mod tests {
         assert!((1 << 20..(1 << 20) + 4 * ENTRY_BYTES).contains(&found.control_bytes), "{found:?}");
         assert!(found.installed_bytes < 1 << 20, "{found:?}");
         let small = Limits { bytes: 1024, ..CONTROL_LIMITS };
-        let refused = walk("--ctrl-tarfile", &deb, small, &mut Uninteresting).unwrap_err();
+        let refused = walk("--ctrl-tarfile", &deb, small, &mut Control::default()).unwrap_err();
         assert!(matches!(&refused, SystemError::Archive(ArchiveError::TooLarge { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn only_files_that_a_package_brings_are_its_configuration_files() {
+        let mut listing = Listing::default();
+        for name in ["etc/tool.conf", "etc/link.conf"] {
+            listing.files.insert(RelativePath::parse(name).unwrap());
+        }
+        listing.links.insert(RelativePath::parse("etc/link.conf").unwrap());
+        let found = parse_conffiles(b"\n/etc/tool.conf \t\r\n\n", &listing).unwrap();
+        assert_eq!(found, BTreeSet::from([RelativePath::parse("etc/tool.conf").unwrap()]));
+        for line in [
+            "remove-on-upgrade /etc/tool.conf",
+            "other-flag /etc/tool.conf",
+            " /etc/tool.conf",
+            "etc/tool.conf",
+            "/./etc/tool.conf",
+            "//etc/tool.conf",
+            "/etc/tool.conf/",
+            "/etc/tool.conf\u{a0}",
+            "/etc/link.conf",
+            "/etc/unbox/agent.toml",
+        ] {
+            let refused = parse_conffiles(format!("/etc/tool.conf\n{line}\n").as_bytes(), &listing);
+            assert!(matches!(refused, Err(ArchiveError::Conffile { .. })), "{line:?}: {refused:?}");
+        }
+        assert!(matches!(parse_conffiles(b"/\xff\n", &listing), Err(ArchiveError::NotText)));
+        let long = vec![b'\n'; usize::try_from(MAX_CONFFILES_BYTES).unwrap() + 1];
+        for (files, link) in [
+            (&[("DEBIAN/conffiles", &long[..])][..], None),
+            (&[], Some(("DEBIAN/templates", "/etc/hostname"))),
+        ] {
+            let refused = describe(&build(0, files, link).1).unwrap_err();
+            assert!(matches!(refused, SystemError::Archive(_)), "{refused:?}");
+        }
     }
 
     #[test]

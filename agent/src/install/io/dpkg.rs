@@ -29,7 +29,7 @@ use unbox_common::{path::SafePath, payload::PackageName};
 /// Time limit for one package; its maintainer scripts may do a lot on a slow disk.
 const CHANGE_LIMIT: Duration = Duration::from_mins(15);
 const QUERY_LIMIT: Duration = Duration::from_mins(1);
-/// The most paths in one query: the answer has to fit into the stored part of a program's output.
+/// The most paths in one query: they have to fit into the arguments of a program.
 const PATHS_AT_ONCE: usize = 64;
 /// dpkg's exit code if it could not begin or go on at all; a package that fails has another (dpkg(1)).
 const FATAL: i32 = 2;
@@ -59,8 +59,21 @@ impl Dpkg {
     /// Queries one package, or all of them. There is no answer about a package that dpkg does not know.
     fn show(&self, format: &str, name: Option<&PackageName>) -> Result<String, SystemError> {
         let query = self.program("dpkg-query")?.arg(format!("--showformat={format}")).arg("--show");
-        let finished = query.args(name.map(PackageName::as_str)).run(QUERY_LIMIT)?;
-        Ok(String::from_utf8_lossy(&finished.stdout).into_owned())
+        Ok(self.ask(query.args(name.map(PackageName::as_str)))?.1)
+    }
+
+    /// Runs a query, and returns its whole answer.
+    fn ask(&self, query: Program) -> Result<(Finished, String), SystemError> {
+        let (finished, answer) = query.run_into(QUERY_LIMIT, |output| {
+            let mut answer = Vec::new();
+            output.take(MAX_ANSWER_BYTES + 1).read_to_end(&mut answer).map(|_| answer)
+        })?;
+        let path = self.database();
+        let answer = answer.map_err(|source| FilesError::Read { path: path.clone(), source })?;
+        if answer.len() as u64 > MAX_ANSWER_BYTES {
+            return Err(FilesError::TooLarge { path, limit: MAX_ANSWER_BYTES }.into());
+        }
+        Ok((finished, String::from_utf8_lossy(&answer).into_owned()))
     }
 
     pub(super) fn change(
@@ -69,6 +82,7 @@ impl Dpkg {
         after: &State,
         debs: &[PathBuf],
     ) -> Result<(), SystemError> {
+        choices::drop_incomplete_diversion(self)?;
         self.complete()?;
         match (after, debs) {
             (State::Installed { .. }, [_, ..]) => self.install(name, debs),
@@ -99,11 +113,14 @@ impl Dpkg {
         let is_held = self.show("${db:Status-Abbrev}", Some(name))?.starts_with('h');
         let settings = Settings::read(self)?;
         let installed = finish(self.dpkg()?.arg("--install").args(debs));
-        if settings.restore(self)? {
-            return Err(SystemError::Unsupported {
-                what: format!("package {name}"),
-                why: "its scripts changed the settings of dpkg, which were put back".to_owned(),
-            });
+        let was_broken = choices::drop_incomplete_diversion(self)?;
+        let why = if settings.restore(self)? {
+            Some("its scripts changed the settings of dpkg, which were put back")
+        } else {
+            was_broken.then_some("its scripts broke the list of diversions, and dpkg would not run any more")
+        };
+        if let Some(why) = why {
+            return Err(SystemError::Unsupported { what: format!("package {name}"), why: why.to_owned() });
         }
         match &installed {
             // dpkg installs a package on hold if it is asked to, and forgets that it was on hold.
@@ -129,6 +146,7 @@ impl Dpkg {
     /// must block neither the next configuration nor a reset.
     fn purge(&self, name: &PackageName) -> Result<(), SystemError> {
         let purge = |more: &[&str]| loop {
+            choices::drop_incomplete_diversion(self)?;
             let dpkg = self.dpkg()?.arg("--force-remove-reinstreq").args(more);
             match finish(dpkg.args(["--purge", name.as_str()])) {
                 Err(SystemError::Program(ProgramError::Failed { complaint, .. }))
@@ -221,48 +239,60 @@ impl Packages for Dpkg {
     }
 
     fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError> {
-        let (_, paths) = self.program("dpkg-query")?.args(["--listfiles", name.as_str()]).run_into(
-            QUERY_LIMIT,
-            |output| {
-                let mut listed = Vec::new();
-                output.take(MAX_LIST_BYTES).read_to_end(&mut listed).map(|_| {
-                    let listed = String::from_utf8_lossy(&listed);
-                    listed.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect()
-                })
-            },
-        )?;
-        let place = self.database().join("info");
-        paths.map_err(|source| FilesError::Read { path: place, source }.into())
+        let query = self.program("dpkg-query")?.args(["--listfiles", name.as_str()]);
+        let (_, listed) = self.ask(query)?;
+        Ok(listed.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
     }
 
     fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError> {
         let mut owners = Vec::new();
         for files in files.chunks(PATHS_AT_ONCE) {
             let names = files.iter().flat_map(|file| names_of(file.as_str()));
-            let found =
+            let query =
                 self.program("dpkg-query")?.arg("--search").args(names.map(|name| escape_pattern(&name)));
-            // The program fails if a file belongs to no package; here, that is a valid answer.
-            let found = found.run(QUERY_LIMIT)?;
-            owners.extend(parse_owners(&String::from_utf8_lossy(&found.stdout)));
+            let (finished, found) = self.ask(query)?;
+            // It also fails if a file belongs to no package; here, that is a valid answer.
+            if finished.status.code() == Some(FATAL) {
+                return Err(failed("dpkg-query", &finished));
+            }
+            owners.extend(parse_owners(&found));
         }
         Ok(owners)
     }
 
-    fn rehearse(&self, debs: &[PathBuf]) -> Result<BTreeSet<String>, SystemError> {
-        let simulate = |more: &[&str]| -> Result<Finished, SystemError> {
+    fn installed(&self) -> Result<BTreeSet<String>, SystemError> {
+        let listed = self.show("${db:Status-Abbrev}\t${Package}:${Architecture}\n", None)?;
+        let lines = listed.lines().filter_map(|line| line.split_once('\t'));
+        Ok(lines.filter(|(status, _)| is_unpacked(status)).map(|(_, name)| name.to_owned()).collect())
+    }
+
+    fn rehearse(&self, debs: &[PathBuf], after_removals: bool) -> Result<BTreeSet<String>, SystemError> {
+        let simulate = |more: &[&str]| -> Result<(Finished, String), SystemError> {
             let dpkg = self.dpkg()?.args(more).args(["--simulate", "--install"]);
-            Ok(dpkg.args(debs).succeed(CHANGE_LIMIT)?)
-        };
-        let finished = match simulate(&[]) {
-            // A rehearsal installs nothing, so it does not find what another of these packages brings.
-            Err(SystemError::Program(ProgramError::Failed { complaint, .. }))
-                if debs.len() > 1 && complaint.contains("pre-dependency problem") =>
-            {
-                simulate(&["--force-depends"])
+            let finished = dpkg.args(debs).run(CHANGE_LIMIT)?;
+            if finished.is_cut() {
+                let why = "dpkg says more about it than can be read".to_owned();
+                return Err(SystemError::Unsupported { what: "a rehearsal".to_owned(), why });
             }
-            simulated => simulated,
-        }?;
-        Ok(parse_removals(&String::from_utf8_lossy(&finished.stderr)))
+            let words = String::from_utf8_lossy(&finished.stderr).into_owned();
+            Ok((finished, words))
+        };
+        let (mut finished, words) = simulate(&[])?;
+        let mut removed = parse_removals(&words);
+        let forced: &[&str] = if after_removals {
+            &["--force-conflicts", "--force-breaks", "--force-depends"]
+        } else if debs.len() > 1 && words.contains("pre-dependency problem") {
+            // A rehearsal installs nothing, so it does not find what another of these packages brings.
+            &["--force-depends"]
+        } else {
+            &[]
+        };
+        if !finished.status.success() && !forced.is_empty() {
+            let (again, words) = simulate(forced)?;
+            removed.extend(parse_removals(&words));
+            finished = again;
+        }
+        if finished.status.success() { Ok(removed) } else { Err(failed("dpkg", &finished)) }
     }
 
     fn choices(&self) -> Result<Choices, SystemError> {
@@ -289,8 +319,8 @@ impl Packages for Dpkg {
     }
 }
 
-/// The longest list of an installed package's files, in bytes.
-const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
+/// The longest answer to a query, in bytes: more than the longest paths of the largest package.
+const MAX_ANSWER_BYTES: u64 = 128 * 1024 * 1024;
 
 fn finish(dpkg: Program) -> Result<(), SystemError> {
     let finished = dpkg.run(CHANGE_LIMIT)?;
@@ -301,8 +331,12 @@ fn finish(dpkg: Program) -> Result<(), SystemError> {
     if let Some(pid) = parse_holder(finished.status.code(), &stderr) {
         return Err(SystemError::PackagesBusy(process_name(pid)));
     }
+    Err(failed("dpkg", &finished))
+}
+
+fn failed(program: &str, finished: &Finished) -> SystemError {
     let complaint = finished.complaint();
-    Err(ProgramError::Failed { program: "dpkg".to_owned(), status: finished.status, complaint }.into())
+    ProgramError::Failed { program: program.to_owned(), status: finished.status, complaint }.into()
 }
 
 /// Returns the process that dpkg says it gave way to, 0 if it does not name it. Only dpkg's own last word
@@ -319,6 +353,11 @@ fn parse_holder(code: Option<i32>, stderr: &str) -> Option<i32> {
 /// have to run.
 fn is_unfinished(status: &str) -> bool {
     matches!(status.chars().nth(1), Some('U' | 'F' | 'W' | 't'))
+}
+
+/// Whether `${db:Status-Abbrev}` is that of a package that is installed, perhaps without being configured.
+fn is_unpacked(status: &str) -> bool {
+    status.chars().nth(1) == Some('i') || is_unfinished(status)
 }
 
 /// Describes a process for people: its name, if readable, and its id.
@@ -452,6 +491,42 @@ mod tests {
         }
         let unfinished = ["iU ", "iF ", "iW ", "it ", "ii ", "iH ", "rc ", "un "].map(is_unfinished);
         assert_eq!(unfinished, [true, true, true, true, false, false, false, false]);
+    }
+
+    #[test]
+    fn an_answer_of_any_length_is_read_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let dpkg = Dpkg::with_root(root.path().to_owned());
+        let info = dpkg.database().join("info");
+        files::make_directory(&info, files::PUBLIC_DIRECTORY).unwrap();
+        let long: Vec<SafePath> = (10..10 + PATHS_AT_ONCE - 1)
+            .map(|n| {
+                SafePath::parse(&format!("/srv{}/{n}", format!("/{}", "y".repeat(199)).repeat(5))).unwrap()
+            })
+            .collect();
+        let first = SafePath::parse("/srv/first").unwrap();
+        let second = format!("second{}", "x".repeat(60));
+        let lists = [("first", vec![&first]), (&second, long.iter().collect())];
+        let mut status = String::new();
+        for (name, list) in &lists {
+            let list: String = list.iter().map(|path| format!("{path}\n")).collect();
+            files::replace(&info.join(format!("{name}.list")), list.as_bytes(), files::PUBLIC_FILE).unwrap();
+            status += &format!(
+                "Package: {name}\nStatus: install ok installed\nMaintainer: n <n@example.org>\n\
+                 Architecture: all\nVersion: 1\nDescription: test\n\n"
+            );
+        }
+        files::replace(&dpkg.database().join("status"), status.as_bytes(), files::PUBLIC_FILE).unwrap();
+        let paths: Vec<&SafePath> = std::iter::once(&first).chain(&long).collect();
+        let owners = dpkg.owners(&paths).unwrap();
+        assert_eq!(owners.len(), PATHS_AT_ONCE);
+        assert!(owners.contains(&("first".to_owned(), first.to_string())));
+        let all = BTreeSet::from(["first:all".to_owned(), format!("{second}:all")]);
+        assert_eq!(dpkg.installed().unwrap(), all);
+        // A database that cannot be read is no answer.
+        let diversions = dpkg.database().join("diversions");
+        files::replace(&diversions, b"/etc/a\n", files::PUBLIC_FILE).unwrap();
+        assert!(matches!(dpkg.owners(&paths), Err(SystemError::Program(_))));
     }
 
     #[test]

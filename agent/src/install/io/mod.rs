@@ -89,12 +89,16 @@ pub trait Packages {
     /// Returns the installed packages that own any of these files, each with one such file.
     fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError>;
 
+    /// Returns every installed package, with its architecture.
+    fn installed(&self) -> Result<BTreeSet<String>, SystemError>;
+
     /// Returns the installed packages that would be removed if these package files were installed
-    /// together.
+    /// together. With `after_removals`, other packages are removed before that, and a conflict may be
+    /// with one of them.
     ///
     /// # Errors
     /// [`SystemError::Program`] if they could not be installed.
-    fn rehearse(&self, debs: &[PathBuf]) -> Result<BTreeSet<String>, SystemError>;
+    fn rehearse(&self, debs: &[PathBuf], after_removals: bool) -> Result<BTreeSet<String>, SystemError>;
 
     /// Returns the current diversions, overridden modes and alternatives.
     fn choices(&self) -> Result<Choices, SystemError>;

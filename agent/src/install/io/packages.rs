@@ -2,7 +2,7 @@
 //! the device, and the current content of their places.
 
 use super::{
-    Packages, System, SystemError,
+    Packages, System,
     contents::Contents,
     paths,
     reach::{OwnPlaces, place_of},
@@ -217,14 +217,11 @@ fn rehearse(
         changes.iter().any(|(other, _, after)| other.as_str() == name && *after == State::Absent)
     };
     let debs: Vec<_> = installs.iter().map(|(_, deb)| contents.blob_path(*deb)).collect();
-    match packages.rehearse(&debs) {
-        Ok(removed) => match removed.into_iter().find(|name| !goes(name)) {
-            Some(removed) => Err(unfit_error(&names, format!("it would remove package {removed}"))),
-            None => Ok(()),
-        },
-        // The conflict may be with a package that is removed first.
-        Err(SystemError::Program(_)) if changes.iter().any(|(.., after)| *after == State::Absent) => Ok(()),
-        Err(error) => Err(InstallError::Package(error)),
+    let after_removals = changes.iter().any(|(.., after)| *after == State::Absent);
+    let removed = packages.rehearse(&debs, after_removals).map_err(InstallError::Package)?;
+    match removed.into_iter().find(|name| !goes(name)) {
+        Some(removed) => Err(unfit_error(&names, format!("it would remove package {removed}"))),
+        None => Ok(()),
     }
 }
 
@@ -298,7 +295,21 @@ impl<'a> Places<'a> {
                 places.insert(place_of(self.system.root(), &self.own, &elsewhere)?);
             }
         }
+        for path in &file.conffiles {
+            let path = absolute_path(path).map_err(InstallError::Target)?;
+            let elsewhere = self.diversion_of(&path);
+            self.refuse_link(&file.name, &elsewhere.unwrap_or(path))?;
+        }
         Ok(places)
+    }
+
+    /// Refuses a configuration file whose place is a link on this device: dpkg would write where it leads.
+    fn refuse_link(&self, package: &str, path: &SafePath) -> Result<(), InstallError> {
+        let place = place_of(self.system.root(), &self.own, path)?;
+        if matches!(paths::status(self.system.root(), &place), Ok(Status::Symlink)) {
+            return Err(unfit_error(package, format!("its configuration file {place} is a link here")));
+        }
+        Ok(())
     }
 
     /// Returns the places of an installed package. Paths that cannot be named or reached are left out: no
