@@ -336,13 +336,32 @@ mod tests {
             assert!(matches!(refused, Err(ArchiveError::Conffile { .. })), "{line:?}: {refused:?}");
         }
         assert!(matches!(parse_conffiles(b"/\xff\n", &listing), Err(ArchiveError::NotText)));
+    }
+
+    #[test]
+    fn the_list_of_configuration_files_is_one_plain_file_of_bounded_size() {
+        let walked = |kind: EntryType, lists: &[&[u8]]| {
+            let mut tar = tar::Builder::new(Vec::new());
+            for list in lists {
+                let mut header = tar::Header::new_gnu();
+                header.set_entry_type(kind);
+                header.set_mode(0o644);
+                header.set_size(list.len() as u64);
+                tar.append_data(&mut header, "./conffiles", *list).unwrap();
+            }
+            let archive = tar.into_inner().unwrap();
+            let mut control = Control::default();
+            walk_tar(&mut &archive[..], CONTROL_LIMITS, &mut control).map(|_| control.conffiles)
+        };
         let long = vec![b'\n'; usize::try_from(MAX_CONFFILES_BYTES).unwrap() + 1];
-        for (files, link) in [
-            (&[("DEBIAN/conffiles", &long[..])][..], None),
-            (&[], Some(("DEBIAN/templates", "/etc/hostname"))),
-        ] {
-            let refused = describe(&build(0, files, link).1).unwrap_err();
-            assert!(matches!(refused, SystemError::Archive(_)), "{refused:?}");
+        assert_eq!(walked(EntryType::Regular, &[&long[1..]]).unwrap().as_deref(), Some(&long[1..]));
+        let too_long = walked(EntryType::Regular, &[&long]);
+        assert!(matches!(too_long, Err(ArchiveError::TooLarge { .. })), "{too_long:?}");
+        let twice = walked(EntryType::Regular, &[b"", b""]);
+        assert!(matches!(twice, Err(ArchiveError::Twice { .. })), "{twice:?}");
+        for kind in [EntryType::Symlink, EntryType::Link, EntryType::Fifo] {
+            let refused = walked(kind, &[b""]);
+            assert!(matches!(refused, Err(ArchiveError::Forbidden { .. })), "{refused:?}");
         }
     }
 
