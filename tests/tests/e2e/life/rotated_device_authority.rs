@@ -30,7 +30,7 @@ fn devices_follow_to_a_new_device_authority_and_one_that_was_off_enrolls_again()
     assert_ne!(second, first, "it has none of the new authority");
     assert_eq!(scene.audit("certificate_renewed")?.len(), 1);
 
-    scene.server.admin(&["key", "retire-device-ca"])?;
+    scene.server.admin(&["key", "retire-device-ca", "--yes"])?;
     restart(&mut scene)?;
     follows.check_in()?;
     assert_eq!(generations(&scene)?, [1, 1], "the one that followed goes on");
