@@ -1,8 +1,8 @@
 //! The limits on connections: in all, from one address, and from its wider networks.
 //!
-//! Where all places are taken, a new connection gets that of the one that has waited longest without a request
-//! under way; if there is none, that of the network that holds most, unless its own holds as many. So whoever
-//! makes requests that never end keeps nobody out who has fewer connections. Before its first request, a
+//! Where all places are taken, a new connection gets one of the network that holds most, if that is more than
+//! its own: that of the connection that has waited longest without a request under way, or else the oldest. So
+//! whoever makes requests that never end keeps nobody out who has fewer connections. Before its first request, a
 //! connection counts against a smaller limit, too: it has cost its client nothing until then.
 
 use crate::{
@@ -16,7 +16,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Context,
 };
@@ -46,7 +46,7 @@ struct Open {
     total: usize,
     by_network: HashMap<Enclosing, Count>,
     /// The connections without a request under way, in the order in which they began to wait.
-    waiting: BTreeMap<u64, Arc<Link>>,
+    waiting: BTreeMap<u64, (Arc<Link>, Option<Network>)>,
     /// All connections with an address by their widest networks, oldest first.
     held: HashMap<Enclosing, BTreeMap<u64, Arc<Link>>>,
     next_turn: u64,
@@ -67,6 +67,10 @@ pub(super) struct Link {
     /// The number of bytes that have arrived since the last request began.
     received_bytes: AtomicUsize,
     is_large: AtomicBool,
+    /// Its turn, while it waits without a request under way; otherwise 0.
+    turn: AtomicU64,
+    /// Its number among those of its network; 0 without one.
+    number: AtomicU64,
 }
 
 /// The place of one connection, released on drop.
@@ -80,8 +84,6 @@ pub(super) struct Place {
 struct State {
     address: Option<Network>,
     is_before_a_request: bool,
-    /// Its turn, while it waits.
-    turn: Option<u64>,
     /// Its number among those of its network.
     held: Option<u64>,
 }
@@ -121,14 +123,13 @@ impl Connections {
         if open.total < self.most {
             open.total += 1;
         } else {
-            let waiting = open.waiting.pop_first().map(|(_, link)| link);
-            waiting.or_else(|| open.take_from_largest(address))?.end();
+            open.choose_to_end(address)?.end();
         }
         let link = Arc::default();
         let held = address.map(|address| open.add(address, &link));
-        let turn = Some(open.wait(&link));
+        open.wait(&link, address);
         drop(open);
-        let state = State { address, is_before_a_request: true, turn, held };
+        let state = State { address, is_before_a_request: true, held };
         Some(Place { connections: self.clone(), link, state: Mutex::new(state) })
     }
 
@@ -146,16 +147,16 @@ impl Connections {
 }
 
 impl Open {
-    fn wait(&mut self, link: &Arc<Link>) -> u64 {
+    fn wait(&mut self, link: &Arc<Link>, network: Option<Network>) {
         let turn = self.draw_number();
-        self.waiting.insert(turn, link.clone());
-        turn
+        link.turn.store(turn, Ordering::Release);
+        self.waiting.insert(turn, (link.clone(), network));
     }
 
+    /// Draws a number above all before it, and above 0.
     fn draw_number(&mut self) -> u64 {
-        let number = self.next_turn;
         self.next_turn += 1;
-        number
+        self.next_turn
     }
 
     /// Counts a connection, and returns its number among those of its widest network.
@@ -166,24 +167,37 @@ impl Open {
             own.before_a_request += 1;
         }
         let number = self.draw_number();
+        link.number.store(number, Ordering::Release);
         self.held.entry(widest_network(address)).or_default().insert(number, link.clone());
         number
     }
 
-    /// Removes the oldest connection of the network that holds most, if that is more than the newcomer's network
-    /// would hold.
-    fn take_from_largest(&mut self, newcomer: Option<Network>) -> Option<Arc<Link>> {
-        let own =
-            newcomer.and_then(|address| self.held.get(&widest_network(address))).map_or(0, BTreeMap::len);
-        let largest = self.held.values_mut().max_by_key(|held| held.len())?;
-        while largest.len() > own + 1 {
-            // One that has lost its place already is there until its task notices.
-            let (_, oldest) = largest.pop_first()?;
-            if !oldest.is_ended() {
-                return Some(oldest);
-            }
-        }
-        None
+    /// Returns the number of connections of a network.
+    fn count_held(&self, network: Option<Network>) -> usize {
+        network.and_then(|address| self.held.get(&widest_network(address))).map_or(0, BTreeMap::len)
+    }
+
+    /// Chooses a connection whose place a newcomer gets: of the network that holds most, if that is more than
+    /// the newcomer's network would hold, and otherwise one that waits, if its network holds as many as the
+    /// newcomer's.
+    fn choose_to_end(&mut self, newcomer: Option<Network>) -> Option<Arc<Link>> {
+        let own = self.count_held(newcomer);
+        let largest = self.held.values().max_by_key(|held| held.len())?;
+        let chosen = if largest.len() > own + 1 {
+            largest.values().find(|link| link.waits()).or_else(|| largest.values().next()).cloned()
+        } else {
+            let mut waiting = self.waiting.values();
+            waiting.find(|(_, network)| self.count_held(*network) >= own).map(|(link, _)| link.clone())
+        };
+        let chosen = chosen?;
+        self.waiting.remove(&chosen.turn.swap(0, Ordering::AcqRel));
+        // It counts no more, although it is there until its task notices.
+        let number = chosen.number.load(Ordering::Acquire);
+        self.held.retain(|_, held| {
+            held.remove(&number);
+            !held.is_empty()
+        });
+        Some(chosen)
     }
 
     /// Counts the first request of a connection.
@@ -239,6 +253,10 @@ impl Link {
         self.is_ended()
     }
 
+    fn waits(&self) -> bool {
+        self.turn.load(Ordering::Acquire) != 0
+    }
+
     /// Whether its buffers have taken more memory than every connection has.
     pub(super) fn is_large(&self) -> bool {
         self.is_large.load(Ordering::Relaxed)
@@ -276,6 +294,9 @@ impl Place {
             let number = open.add(address, &self.link);
             let mut state = self.state();
             (state.address, state.held) = (Some(address), Some(number));
+            if let Some((_, network)) = open.waiting.get_mut(&self.link.turn.load(Ordering::Acquire)) {
+                *network = Some(address);
+            }
         }
         has_share
     }
@@ -285,9 +306,7 @@ impl Place {
         self.link.received_bytes.store(0, Ordering::Relaxed);
         let mut open = self.connections.open();
         let mut state = self.state();
-        if let Some(turn) = state.turn.take() {
-            open.waiting.remove(&turn);
-        }
+        open.waiting.remove(&self.link.turn.swap(0, Ordering::AcqRel));
         if std::mem::take(&mut state.is_before_a_request)
             && let Some(address) = state.address
         {
@@ -304,9 +323,9 @@ impl Place {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let Self(place) = self;
+        let mut open = place.connections.open();
         if !place.link.is_ended() {
-            let turn = place.connections.open().wait(&place.link);
-            place.state().turn = Some(turn);
+            open.wait(&place.link, place.state().address);
         }
     }
 }
@@ -315,9 +334,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.connections.open();
         let state = std::mem::take(&mut *self.state());
-        if let Some(turn) = state.turn {
-            open.waiting.remove(&turn);
-        }
+        open.waiting.remove(&self.link.turn.swap(0, Ordering::AcqRel));
         // Of a connection that was ended, another one has the place already.
         if !self.link.is_ended() {
             open.total = open.total.saturating_sub(1);
@@ -390,6 +407,18 @@ mod tests {
     }
 
     #[test]
+    fn newcomers_that_arrive_together_do_not_push_out_each_other() {
+        let connections = connections(20, 20);
+        let flood = (0..20).map(|_| admit(&connections, "192.0.2.1").unwrap());
+        let _busy: Vec<_> = flood.map(|place| (place.begin(), place)).collect();
+        let together: Vec<_> =
+            (1..=9).map(|network| admit(&connections, &format!("203.0.{network}.1")).unwrap()).collect();
+        assert!(together.iter().all(|place| !place.link.is_ended()));
+        assert!(admit(&connections, "192.0.2.2").is_none(), "who holds most pushes out nobody");
+        assert!(together.iter().all(|place| !place.link.is_ended()));
+    }
+
+    #[test]
     fn a_new_connection_gets_the_place_of_the_one_that_waits_longest() {
         let connections = connections(3, 10);
         let places: Vec<_> =
@@ -400,7 +429,7 @@ mod tests {
         let ended = || places.iter().map(|place| place.link.is_ended()).collect::<Vec<_>>();
         let new = admit(&connections, "192.0.2.7").unwrap();
         assert_eq!(ended(), [false, false, true], "it has never asked");
-        let newer = admit(&connections, "192.0.2.8").unwrap();
+        let newer = admit(&connections, "198.51.100.8").unwrap();
         assert_eq!(ended(), [false, true, true], "it has its answer");
         let (_new, _newer) = (new.begin(), newer.begin());
         assert!(admit(&connections, "192.0.2.9").is_none(), "requests under way are not ended");

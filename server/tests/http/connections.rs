@@ -11,10 +11,7 @@ use tokio::{
 use unbox_common::{
     bytes::FixedBytes,
     ids::Generation,
-    protocol::{
-        latest::{CHECK_IN_PATH, CheckIn, HELLO_PATH, PROVE_PATH, REPORT_PATH, Report},
-        limits::MAX_PROVE_BYTES,
-    },
+    protocol::latest::{CHECK_IN_PATH, CheckIn, HELLO_PATH, PROVE_PATH, REPORT_PATH, Report},
     refusal::RefusalKind,
 };
 use unbox_server::{
@@ -348,46 +345,4 @@ async fn check_ins_count_against_the_limit_of_reports() {
     assert_eq!(server.post(&one.client, REPORT_PATH, &report).await.status().as_u16(), 429);
     assert_eq!(server.everything().await, before);
     assert_eq!(server.post(&other.client, CHECK_IN_PATH, &check_in).await.status().as_u16(), 200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn messages_beyond_the_memory_are_told_to_come_back_and_the_others_are_answered() {
-    // Each takes four times its size: together more than there is.
-    const SENDERS: usize = 300;
-    let server = TestServer::with(
-        "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\n\
-         [limits]\nmemory_mib = 64\nrequest_timeout_s = 300",
-    )
-    .await;
-    let before = server.everything().await;
-    let head = format!(
-        "POST {PROVE_PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {MAX_PROVE_BYTES}\r\n\r\n"
-    );
-    let unfinished = [head.as_bytes(), &vec![b' '; MAX_PROVE_BYTES - 1]].concat();
-    let mut senders = Vec::new();
-    for number in 0..SENDERS {
-        let from = format!("PROXY TCP4 198.51.{}.{} 198.51.100.1 12345 8443\r\n", number / 200, number % 200);
-        let mut stream = server.connect_after(from.as_bytes()).await.unwrap();
-        // Whoever is refused may be so before all of it is written.
-        let _ = stream.write_all(&unfinished).await;
-        senders.push(stream);
-    }
-    timeout(PATIENCE, async { while !server.metrics().await.contains("kind=\"busy\"") {} }).await.unwrap();
-    let mut busy = 0;
-    for mut stream in senders {
-        let _ = stream.write_all(b" ").await;
-        let mut answer = Vec::new();
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        if answer.starts_with("HTTP/1.1 400") {
-            continue;
-        }
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"kind\":\"busy\""), "{answer}");
-        assert!(answer.contains("\r\nretry-after: "), "{answer}");
-        busy += 1;
-    }
-    assert!((1..SENDERS).contains(&busy), "{busy}");
-    assert!(server.counts("unbox_request_memory_bytes 0").await, "all of it is free again");
-    assert_eq!(server.everything().await, before);
 }

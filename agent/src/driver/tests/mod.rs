@@ -426,9 +426,9 @@ async fn from_power_on_to_managed_and_nothing_happens_twice() {
     let (ledger, reports) = (world.ledger_bytes(), world.scene().reports.len());
     // What is written again, even with the same bytes, is another file.
     let marker = || world.layout.enrolled_marker().metadata().unwrap().ino();
-    let marked = marker();
+    let before = marker();
     assert_eq!(world.run().await, Exit::Done);
-    assert_eq!((world.ledger_bytes(), marker()), (ledger, marked));
+    assert_eq!((world.ledger_bytes(), marker()), (ledger, before));
     let scene = world.scene();
     assert_eq!((scene.hellos.len(), scene.reports.len()), (1, reports));
     assert!(world.paper.text().contains("This device is managed by Acme AG"));

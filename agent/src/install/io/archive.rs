@@ -10,7 +10,7 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     path::Path,
 };
-use tar::{Archive, Entry, EntryType, PaxExtensions};
+use tar::{Archive, Entry, EntryType, Header, PaxExtensions};
 use unbox_common::path::{RelativePath, UnsafePath};
 
 /// The largest unit file, and the largest extension header, in bytes.
@@ -81,6 +81,12 @@ pub enum ArchiveError {
     Conffile {
         /// The line in its list of configuration files.
         line: String,
+        /// The reason.
+        why: &'static str,
+    },
+    /// Another program would find other entries in the archive.
+    #[error("the archive can be read in two ways: {why}")]
+    Ambiguous {
         /// The reason.
         why: &'static str,
     },
@@ -198,6 +204,7 @@ fn walk_capped(
         if bytes > limits.bytes {
             return Err(ArchiveError::TooLarge { what: "bytes", limit: limits.bytes });
         }
+        check_header(entry.header(), entry.size())?;
         if extended.read_extension(&mut entry)? {
             continue;
         }
@@ -214,6 +221,26 @@ fn walk_capped(
     // The digest is known only at the end of the stream, after the padding.
     read_to_end(stream)?;
     Ok((entries, bytes))
+}
+
+/// Refuses a header that dpkg and this reader would take for different things: dpkg reads no contents but of
+/// files and of long names, and takes the prefix of a name by another rule (deb(5), POSIX ustar).
+fn check_header(header: &Header, size: u64) -> Result<(), ArchiveError> {
+    let ambiguous = |why| Err(ArchiveError::Ambiguous { why });
+    let kind = header.entry_type();
+    let has_contents = kind.is_file()
+        || kind.is_gnu_longname()
+        || kind.is_gnu_longlink()
+        || kind.is_pax_local_extensions()
+        || kind.is_pax_global_extensions();
+    if size != 0 && !has_contents {
+        return ambiguous("an entry that is no file has contents");
+    }
+    let format = header.as_bytes().get(257..265).unwrap_or_default();
+    if ![&b"ustar\x0000"[..], b"ustar  \0", &[0; 8]].contains(&format) {
+        return ambiguous("the format of a header is unknown");
+    }
+    Ok(())
 }
 
 fn read_to_end(stream: &mut (impl Read + ?Sized)) -> Result<(), ArchiveError> {
@@ -425,7 +452,7 @@ impl Sink for Survey<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tar::{Builder, Header};
+    use tar::Builder;
 
     const SMALL: Limits = Limits { entries: 4, bytes: 1000 };
 
@@ -457,6 +484,38 @@ mod tests {
         header.set_size(u64::MAX / 2);
         header.set_cksum();
         assert!(inspect(&header.as_bytes()[..], SMALL, None).is_err());
+    }
+
+    #[test]
+    fn what_another_program_would_read_differently_is_refused() {
+        let hidden = with(|tar| add(tar, EntryType::Regular, "hidden", b"x"));
+        for (kind, name) in [
+            (EntryType::Directory, "./"),
+            (EntryType::Directory, "folder"),
+            (EntryType::Symlink, "link"),
+            (EntryType::Link, "hard"),
+            (EntryType::Fifo, "pipe"),
+        ] {
+            let archive = with(|tar| add(tar, kind, name, &hidden[..512]));
+            let refused = inspect(&archive[..], SMALL, None).unwrap_err();
+            assert!(matches!(refused, ArchiveError::Ambiguous { .. }), "{kind:?} {name}: {refused}");
+        }
+        let mut other = with(|tar| add(tar, EntryType::Regular, "file", b""));
+        for (format, is_read) in [
+            (b"ustar\x0000", true),
+            (b"ustar  \0", true),
+            (b"\0\0\0\0\0\0\0\0", true),
+            (b"ustar\x0001", false),
+            (b"ustar\0\0\0", false),
+            (b"other\x0000", false),
+        ] {
+            let mut header = Header::from_byte_slice(&other[..512]).clone();
+            header.as_mut_bytes()[257..265].copy_from_slice(format);
+            header.set_cksum();
+            other[..512].copy_from_slice(header.as_bytes());
+            let read = inspect(&other[..], SMALL, None);
+            assert_eq!(read.is_ok(), is_read, "{format:?}: {read:?}");
+        }
     }
 
     #[test]

@@ -509,12 +509,13 @@ mod tests {
         let lists = [("first", vec![&first]), (&second, long.iter().collect())];
         let mut status = String::new();
         for (name, list) in &lists {
-            let list: String = list.iter().map(|path| format!("{path}\n")).collect();
+            let mut list = list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            list.push('\n');
             files::replace(&info.join(format!("{name}.list")), list.as_bytes(), files::PUBLIC_FILE).unwrap();
-            status += &format!(
+            status.push_str(&format!(
                 "Package: {name}\nStatus: install ok installed\nMaintainer: n <n@example.org>\n\
                  Architecture: all\nVersion: 1\nDescription: test\n\n"
-            );
+            ));
         }
         files::replace(&dpkg.database().join("status"), status.as_bytes(), files::PUBLIC_FILE).unwrap();
         let paths: Vec<&SafePath> = std::iter::once(&first).chain(&long).collect();
