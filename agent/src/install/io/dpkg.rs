@@ -512,10 +512,9 @@ mod tests {
             let mut list = list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             list.push('\n');
             files::replace(&info.join(format!("{name}.list")), list.as_bytes(), files::PUBLIC_FILE).unwrap();
-            status.push_str(&format!(
-                "Package: {name}\nStatus: install ok installed\nMaintainer: n <n@example.org>\n\
-                 Architecture: all\nVersion: 1\nDescription: test\n\n"
-            ));
+            let fields = "Status: install ok installed\nMaintainer: n <n@example.org>\nArchitecture: all\n\
+                          Version: 1\nDescription: test\n";
+            status.extend(["Package: ", *name, "\n", fields, "\n"]);
         }
         files::replace(&dpkg.database().join("status"), status.as_bytes(), files::PUBLIC_FILE).unwrap();
         let paths: Vec<&SafePath> = std::iter::once(&first).chain(&long).collect();
