@@ -38,7 +38,7 @@ pub mod tpm {
 
     impl TpmRoots {
         /// The server's own look-up, without its map.
-        pub(super) fn named(&self, subject: &[u8]) -> impl Iterator<Item = &[u8]> {
+        pub(super) fn with_subject(&self, subject: &[u8]) -> impl Iterator<Item = &[u8]> {
             let issued_as =
                 move |der: &&[u8]| certificate::read(der).is_ok_and(|it| it.subject().as_raw() == subject);
             self.0.iter().map(Vec::as_slice).filter(issued_as)
