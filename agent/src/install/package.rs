@@ -5,7 +5,7 @@
 //! then.
 
 use super::TargetError;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use unbox_common::{
     path::{RelativePath, SafePath},
     protected::{self, Reach},
@@ -30,8 +30,9 @@ pub struct PackageFile {
     pub conflict: Option<UnitConflict>,
     /// Its files and links.
     pub files: BTreeSet<RelativePath>,
-    /// Those of its files that are configuration files (deb-conffiles(5)).
-    pub conffiles: BTreeSet<RelativePath>,
+    /// Those of its files that must be no links on the device and in no other package: configuration files
+    /// (deb-conffiles(5)) and the targets of hard links. dpkg would change whatever a link leads to.
+    pub exclusive: BTreeSet<RelativePath>,
     /// Its directories.
     pub directories: BTreeSet<RelativePath>,
 }
@@ -109,22 +110,103 @@ impl PackageFile {
     }
 }
 
-/// Refuses a file below a path that this or another package has as a file or link: once that is
-/// installed, the path would lead elsewhere.
-pub(crate) fn check_nesting<'a>(
-    packages: impl Iterator<Item = &'a PackageFile> + Clone,
-) -> Result<(), TargetError> {
-    let files: BTreeSet<&str> =
-        packages.clone().flat_map(|package| &package.files).map(RelativePath::as_str).collect();
-    for path in packages.flat_map(|package| package.files.iter().chain(&package.directories)) {
-        let path = path.as_str();
-        let mut parents = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
-        if let Some(outer) = parents.find(|outer| files.contains(outer)) {
-            let [outer, inner] = [outer, path].map(|path| SafePath::parse(&format!("/{path}")));
-            return Err(TargetError::Nested { outer: outer?, inner: inner? });
+/// The places of a package on a device, each with its name in the package: links on the device may give one
+/// place several names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct PackagePlaces {
+    package: String,
+    files: BTreeMap<SafePath, SafePath>,
+    directories: BTreeSet<(SafePath, SafePath)>,
+    exclusive: BTreeSet<SafePath>,
+}
+
+impl PackagePlaces {
+    pub(crate) fn of(package: &str) -> Self {
+        Self { package: package.to_owned(), ..Self::default() }
+    }
+
+    pub(crate) fn add_directory(&mut self, place: SafePath, name: SafePath) {
+        self.directories.insert((place, name));
+    }
+
+    /// Adds a file, which must not be in the same place as another one.
+    pub(crate) fn add_file(&mut self, place: SafePath, name: SafePath) -> Result<(), TargetError> {
+        match self.files.insert(place.clone(), name.clone()) {
+            Some(other) if other != name => {
+                let why = format!("{other} and {name} are one place on this device, {place}");
+                Err(TargetError::PackageUnfit { package: self.package.clone(), why })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds the place of an exclusive file.
+    pub(crate) fn add_exclusive(&mut self, place: SafePath) {
+        self.exclusive.insert(place);
+    }
+
+    /// Returns the places of its files.
+    pub(crate) const fn files(&self) -> &BTreeMap<SafePath, SafePath> {
+        &self.files
+    }
+
+    /// Returns all its places.
+    pub(crate) fn all(&self) -> BTreeSet<SafePath> {
+        let directories = self.directories.iter().map(|(place, _)| place);
+        self.files.keys().chain(directories).cloned().collect()
+    }
+
+    /// Returns the places and names of its files.
+    fn file_paths(&self) -> impl Iterator<Item = &SafePath> {
+        self.files.iter().flat_map(|(place, name)| [place, name])
+    }
+
+    /// Returns all its places and names.
+    fn paths(&self) -> impl Iterator<Item = &SafePath> {
+        self.file_paths().chain(self.directories.iter().flat_map(|(place, name)| [place, name]))
+    }
+}
+
+/// Checks that no file of these packages decides about the place or the content of another one.
+pub(crate) fn check_together(packages: &[PackagePlaces]) -> Result<(), TargetError> {
+    check_nesting(packages)?;
+    for package in packages {
+        for other in packages.iter().filter(|other| other.package != package.package) {
+            if let Some(path) = other.file_paths().find(|path| package.exclusive.contains(path)) {
+                let why = format!(
+                    "{path} is also in package {}, and one of them has it as a configuration file or with hard \
+                     links",
+                    other.package
+                );
+                return Err(TargetError::PackageUnfit { package: package.package.clone(), why });
+            }
         }
     }
     Ok(())
+}
+
+/// Refuses a path below one that this or another package has as a file or link: once that is installed, the
+/// path would lead elsewhere.
+fn check_nesting(packages: &[PackagePlaces]) -> Result<(), TargetError> {
+    let files: BTreeSet<&str> =
+        packages.iter().flat_map(PackagePlaces::file_paths).map(SafePath::as_str).collect();
+    for inner in packages.iter().flat_map(PackagePlaces::paths) {
+        let path = inner.as_str();
+        let mut parents = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
+        if let Some(outer) = parents.find(|outer| files.contains(outer)) {
+            return Err(TargetError::Nested { outer: SafePath::parse(outer)?, inner: inner.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Returns the names by which packages may know a place: on a merged `/usr`, some list `/bin`, others
+/// `/usr/bin`.
+pub(crate) fn names_of(place: &str) -> impl Iterator<Item = &str> {
+    let unmerged = place.strip_prefix("/usr").filter(|rest| {
+        ["/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/"].iter().any(|top| rest.starts_with(top))
+    });
+    unmerged.into_iter().chain([place])
 }
 
 /// Returns the files that dpkg leaves beside conffiles that were changed on the device (dpkg(1),
@@ -180,14 +262,55 @@ mod tests {
         }
     }
 
+    /// The places of a package; in `/lib`, they are below `/usr`.
+    fn places(package: &str, files: &[&str], directories: &[&str], exclusive: &[&str]) -> PackagePlaces {
+        let mut places = PackagePlaces::of(package);
+        let parse = |path: &str| SafePath::parse(path).unwrap();
+        let place = |path: &str| match path.strip_prefix("/lib/") {
+            Some(rest) => parse(&format!("/usr/lib/{rest}")),
+            None => parse(path),
+        };
+        files.iter().for_each(|path| places.add_file(place(path), parse(path)).unwrap());
+        directories.iter().for_each(|path| places.add_directory(place(path), parse(path)));
+        exclusive.iter().for_each(|path| places.add_exclusive(place(path)));
+        places
+    }
+
     #[test]
     fn no_package_leads_another_through_its_links() {
-        let link = package(&["srv/x"], &["srv"]);
-        assert!(check_nesting([&link, &package(&["srv/y"], &["srv"])].into_iter()).is_ok());
-        let through = package(&["srv/x/unbox/root.json"], &["srv/x"]);
-        for packages in [[&link, &through], [&through, &link]] {
-            assert!(matches!(check_nesting(packages.into_iter()), Err(TargetError::Nested { .. })));
+        let link = places("one", &["/lib/x"], &["/lib"], &[]);
+        assert!(check_together(&[link.clone(), places("two", &["/lib/y"], &["/lib"], &[])]).is_ok());
+        for through in [
+            places("two", &["/lib/x/unbox/root.json"], &["/lib/x"], &[]),
+            places("two", &["/usr/lib/x/y"], &[], &[]),
+            places("two", &[], &["/usr/lib/x/y"], &[]),
+        ] {
+            for packages in [[link.clone(), through.clone()], [through, link.clone()]] {
+                assert!(matches!(check_together(&packages), Err(TargetError::Nested { .. })));
+            }
         }
+    }
+
+    #[test]
+    fn an_exclusive_file_is_in_no_other_package() {
+        let one = places("one", &["/lib/x", "/lib/y"], &[], &["/lib/x"]);
+        for (path, is_refused) in [("/lib/x", true), ("/usr/lib/x", true), ("/lib/y", false)] {
+            let two = places("two", &[path], &[], &[]);
+            for packages in [[one.clone(), two.clone()], [two, one.clone()]] {
+                let refused = check_together(&packages);
+                assert_eq!(refused.is_err(), is_refused, "{path}: {refused:?}");
+            }
+        }
+        let mut twice = one;
+        let [place, name] = ["/usr/lib/x"; 2].map(|path| SafePath::parse(path).unwrap());
+        assert!(twice.add_file(place, name).is_err());
+    }
+
+    #[test]
+    fn a_place_of_a_merged_usr_has_two_names() {
+        let names = |place| names_of(place).collect::<Vec<_>>();
+        assert_eq!(names("/usr/bin/ls"), ["/bin/ls", "/usr/bin/ls"]);
+        assert_eq!(names("/usr/binary"), ["/usr/binary"]);
     }
 
     #[test]

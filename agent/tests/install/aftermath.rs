@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{fs, io::Write as _, path::Path, process::Command};
-use unbox_agent::install::{InstallOutcome, is_rolled_back};
+use unbox_agent::install::InstallOutcome;
 
 const PROGRAM: &[Entry<'_>] = &[file("./usr/bin/tool", 0o755, b"tool\n")];
 const MANAGED: InstallOutcome = InstallOutcome::Managed { version: 1 };
@@ -101,21 +101,32 @@ fn a_package_that_goes_does_not_hide_what_another_would_remove() {
 }
 
 #[test]
-fn a_package_that_makes_another_disappear_is_rolled_back_and_the_loss_said() {
+fn packages_that_would_make_another_disappear_are_refused() {
     let sandbox = furnished();
-    let top = || Entry { kind: tar::EntryType::Directory, ..file("./", 0o755, b"") };
-    let entries = &[top(), file("./usr/share/foreign", 0o644, b"")];
+    let directory = |name| Entry { kind: tar::EntryType::Directory, ..file(name, 0o755, b"") };
+    let entries = &[directory("./"), file("./usr/share/foreign", 0o644, b"")];
     install_by_hand(&sandbox, &Deb { entries, ..package("foreign", "") });
-    // As its only file is not there, nothing of it is in the way.
+    install_by_hand(&sandbox, &Deb { entries: &[directory("./srv/hollow")], ..package("hollow", "") });
+    // Nothing of it is in the way.
     fs::remove_file(sandbox.root.join("usr/share/foreign")).unwrap();
-    let before = sandbox.picture();
+    let (picture, database) = (sandbox.picture(), status(&sandbox));
+    let beside = &[file("./srv/hollow/file", 0o644, b"")];
     let taker = Deb { entries, ..package("taker", "Replaces: foreign\n") };
-    let outcome = install(&sandbox, &json!([taker.item(&sandbox)])).unwrap();
-    assert_rolled_back(&outcome, "install_unsupported");
-    let InstallOutcome::RolledBack { failure, .. } = outcome else { panic!("{outcome:?}") };
-    assert!(failure.detail.contains("it removed package foreign:all"), "{failure:?}");
-    assert!(!is_rolled_back(&failure.detail), "{failure:?}");
-    assert_eq!(sandbox.picture(), before);
+    let filler = Deb { entries: beside, ..package("filler", "") };
+    // dpkg would remove one after the other.
+    let of_payload = Deb { entries: &[directory("./srv/one")], ..package("aa", "") };
+    let other = Deb { entries: &[file("./srv/one/file", 0o644, b"")], ..package("bb", "") };
+    for (items, words) in [
+        (vec![taker.item(&sandbox)], "it would replace /usr/share/foreign of package foreign"),
+        (vec![filler.item(&sandbox)], "everything that package hollow has"),
+        (vec![of_payload.item(&sandbox), other.item(&sandbox)], "everything that package aa has"),
+    ] {
+        let refused = install(&sandbox, &json!(items)).unwrap_err();
+        assert_eq!(refused.kind(), "package_refused");
+        let detail = refused.failure().detail;
+        assert!(detail.contains(words), "{detail:?} does not say {words:?}");
+        assert_eq!((sandbox.picture(), status(&sandbox)), (picture.clone(), database.clone()));
+    }
 }
 
 #[test]

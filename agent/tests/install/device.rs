@@ -453,11 +453,10 @@ impl Packages for Model<'_> {
         Ok(parents.chain(files.iter().cloned()).map(|path| format!("/{path}")).collect())
     }
 
-    fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError> {
+    fn lists(&self) -> Result<BTreeMap<String, Vec<String>>, SystemError> {
         let lists = self.device.durable.lists.iter();
-        let all =
-            lists.flat_map(|(name, list)| list.iter().map(move |path| (name.clone(), format!("/{path}"))));
-        Ok(all.filter(|(_, path)| files.iter().any(|file| file.as_str() == path)).collect())
+        let absolute = |list: &Vec<String>| list.iter().map(|path| format!("/{path}")).collect();
+        Ok(lists.map(|(name, list)| (name.clone(), absolute(list))).collect())
     }
 
     fn installed(&self) -> Result<BTreeSet<String>, SystemError> {

@@ -3,6 +3,7 @@
 //! A tree holds only regular files, directories and symbolic links that stay inside it. Everything
 //! belongs to root, and nobody else can write to it, whatever the archive says.
 
+use super::entries::{Item, Limits, Visitor, read_to_end, walk_tar};
 use crate::files::NewTree;
 use flate2::bufread::MultiGzDecoder;
 use std::{
@@ -10,28 +11,13 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     path::Path,
 };
-use tar::{Archive, Entry, EntryType, Header, PaxExtensions};
+use tar::EntryType;
 use unbox_common::path::{RelativePath, UnsafePath};
 
-/// The largest unit file, and the largest extension header, in bytes.
+/// The largest unit file, in bytes.
 const MAX_TEXT_BYTES: u64 = 64 * 1024;
 /// First bytes of a gzip stream (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-/// Allowance per entry apart from its contents: header, padding, and perhaps extension headers.
-const HEADERS_BYTES: u64 = 4096;
-
-/// The limits of an archive.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// The most files, directories and links.
-    pub(crate) entries: u64,
-    /// The most bytes of all files together.
-    pub(crate) bytes: u64,
-}
-
-/// More than any DPC needs; the free room is checked as well.
-pub(crate) const LIMITS: Limits = Limits { entries: 200_000, bytes: 16 * 1024 * 1024 * 1024 };
 
 /// The content of an archive, in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -154,99 +140,6 @@ fn walk(stream: impl Read, limits: Limits, sink: &mut dyn Sink) -> Result<(u64, 
     }
 }
 
-/// One entry, with the names from its extension headers.
-pub(super) struct Item<'e> {
-    pub(super) name: String,
-    pub(super) kind: EntryType,
-    pub(super) mode: u32,
-    pub(super) link: Vec<u8>,
-    size: u64,
-    pub(super) contents: &'e mut dyn Read,
-}
-
-/// A visitor of one entry after the other.
-pub(super) trait Visitor {
-    fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError>;
-}
-
-/// Reads a whole tar archive, and returns the number of entries and the bytes of files.
-pub(super) fn walk_tar(
-    stream: &mut dyn Read,
-    limits: Limits,
-    visitor: &mut dyn Visitor,
-) -> Result<(u64, u64), ArchiveError> {
-    // Padding counts, too: a few compressed bytes can unpack to endless zeros.
-    let most = limits.bytes.saturating_add(limits.entries.saturating_mul(HEADERS_BYTES));
-    let mut capped = stream.take(most.saturating_add(1));
-    let counted = walk_capped(&mut capped, limits, visitor);
-    if capped.limit() == 0 {
-        return Err(ArchiveError::TooLarge { what: "bytes", limit: most });
-    }
-    counted
-}
-
-fn walk_capped(
-    stream: &mut impl Read,
-    limits: Limits,
-    visitor: &mut dyn Visitor,
-) -> Result<(u64, u64), ArchiveError> {
-    let mut archive = Archive::new(&mut *stream);
-    let (mut entries, mut bytes) = (0, 0);
-    let mut extended = Extended::default();
-    // Raw, because the crate would read headers of any length into memory.
-    for entry in archive.entries().map_err(ArchiveError::Unreadable)?.raw(true) {
-        let mut entry = entry.map_err(ArchiveError::Unreadable)?;
-        entries += 1;
-        bytes = entry.size().saturating_add(bytes);
-        if entries > limits.entries {
-            return Err(ArchiveError::TooLarge { what: "entries", limit: limits.entries });
-        }
-        if bytes > limits.bytes {
-            return Err(ArchiveError::TooLarge { what: "bytes", limit: limits.bytes });
-        }
-        check_header(entry.header(), entry.size())?;
-        if extended.read_extension(&mut entry)? {
-            continue;
-        }
-        let Extended { path, link } = std::mem::take(&mut extended);
-        let name = text(path.unwrap_or_else(|| entry.path_bytes().into_owned()))?;
-        if matches!(name.as_str(), "." | "./") {
-            continue;
-        }
-        let (kind, size) = (entry.header().entry_type(), entry.size());
-        let mode = entry.header().mode().map_err(ArchiveError::Unreadable)?;
-        let link = link.unwrap_or_else(|| entry.link_name_bytes().unwrap_or_default().into_owned());
-        visitor.visit(Item { name, kind, mode, link, size, contents: &mut entry })?;
-    }
-    // The digest is known only at the end of the stream, after the padding.
-    read_to_end(stream)?;
-    Ok((entries, bytes))
-}
-
-/// Refuses a header that dpkg and this reader would take for different things: dpkg reads no contents but of
-/// files and of long names, and takes the prefix of a name by another rule (deb(5), POSIX ustar).
-fn check_header(header: &Header, size: u64) -> Result<(), ArchiveError> {
-    let ambiguous = |why| Err(ArchiveError::Ambiguous { why });
-    let kind = header.entry_type();
-    let has_contents = kind.is_file()
-        || kind.is_gnu_longname()
-        || kind.is_gnu_longlink()
-        || kind.is_pax_local_extensions()
-        || kind.is_pax_global_extensions();
-    if size != 0 && !has_contents {
-        return ambiguous("an entry that is no file has contents");
-    }
-    let format = header.as_bytes().get(257..265).unwrap_or_default();
-    if ![&b"ustar\x0000"[..], b"ustar  \0", &[0; 8]].contains(&format) {
-        return ambiguous("the format of a header is unknown");
-    }
-    Ok(())
-}
-
-fn read_to_end(stream: &mut (impl Read + ?Sized)) -> Result<(), ArchiveError> {
-    io::copy(stream, &mut io::sink()).map(drop).map_err(ArchiveError::Unreadable)
-}
-
 /// A visitor that passes on what the tree of a DPC may hold, and refuses the rest.
 struct Plain<'a>(&'a mut dyn Sink);
 
@@ -257,7 +150,7 @@ impl Visitor for Plain<'_> {
 }
 
 fn forward(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
-    let Item { name, kind, mode, link, size, contents } = item;
+    let Item { name, kind, mode, link, size, contents, .. } = item;
     let path = RelativePath::parse(&name).map_err(ArchiveError::Name)?;
     let forbidden = |what| Err(ArchiveError::Forbidden { path: path.clone(), what });
     if mode & 0o7000 != 0 {
@@ -278,7 +171,7 @@ fn forward(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
             }
         }
         EntryType::Symlink => {
-            let target = text(link)?;
+            let target = String::from_utf8(link).map_err(|_| ArchiveError::NotText)?;
             if !is_inside(&path, &target) {
                 return Err(ArchiveError::Link { path });
             }
@@ -306,60 +199,6 @@ fn is_inside(path: &RelativePath, target: &str) -> bool {
         && !target.chars().any(char::is_control)
         && up <= depth
         && parts.all(|part| part != "..")
-}
-
-fn text(bytes: Vec<u8>) -> Result<String, ArchiveError> {
-    String::from_utf8(bytes).map_err(|_| ArchiveError::NotText)
-}
-
-/// Long names from extension headers, for the entry that follows them.
-#[derive(Default)]
-struct Extended {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-}
-
-impl Extended {
-    /// Takes an entry that only extends the next one; `false` if it is an entry of its own.
-    fn read_extension(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
-        let kind = entry.header().entry_type();
-        let extends = kind.is_gnu_longname() || kind.is_gnu_longlink();
-        if !extends && !kind.is_pax_local_extensions() && !kind.is_pax_global_extensions() {
-            return Ok(false);
-        }
-        if entry.size() > MAX_TEXT_BYTES {
-            return Err(ArchiveError::TooLarge { what: "bytes in a header", limit: MAX_TEXT_BYTES });
-        }
-        let mut header = Vec::new();
-        entry.read_to_end(&mut header).map_err(ArchiveError::Unreadable)?;
-        if kind.is_gnu_longname() || kind.is_gnu_longlink() {
-            // GNU tar ends the name with a NUL.
-            let name = header.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
-            if kind.is_gnu_longname() {
-                self.path = Some(name);
-            } else {
-                self.link = Some(name);
-            }
-            return Ok(true);
-        }
-        for extension in PaxExtensions::new(&header) {
-            let extension = extension.map_err(ArchiveError::Unreadable)?;
-            let value = extension.value_bytes().to_vec();
-            match extension.key_bytes() {
-                b"path" if kind.is_pax_local_extensions() => self.path = Some(value),
-                b"linkpath" if kind.is_pax_local_extensions() => self.link = Some(value),
-                // These change where the next entry ends or what it holds.
-                key if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse") => {
-                    let odd =
-                        io::Error::new(io::ErrorKind::InvalidData, "an extension that is not supported");
-                    return Err(ArchiveError::Unreadable(odd));
-                }
-                // Times, owners and comments, none of which a tree keeps.
-                _ => (),
-            }
-        }
-        Ok(true)
-    }
 }
 
 /// A counting reader: an archive that is cut off inside a file must not look complete.
@@ -451,8 +290,11 @@ impl Sink for Survey<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use tar::Builder;
+    use super::{
+        super::entries::{HEADERS_BYTES, LIMITS},
+        *,
+    };
+    use tar::{Builder, Header};
 
     const SMALL: Limits = Limits { entries: 4, bytes: 1000 };
 
@@ -484,38 +326,6 @@ mod tests {
         header.set_size(u64::MAX / 2);
         header.set_cksum();
         assert!(inspect(&header.as_bytes()[..], SMALL, None).is_err());
-    }
-
-    #[test]
-    fn what_another_program_would_read_differently_is_refused() {
-        let hidden = with(|tar| add(tar, EntryType::Regular, "hidden", b"x"));
-        for (kind, name) in [
-            (EntryType::Directory, "./"),
-            (EntryType::Directory, "folder"),
-            (EntryType::Symlink, "link"),
-            (EntryType::Link, "hard"),
-            (EntryType::Fifo, "pipe"),
-        ] {
-            let archive = with(|tar| add(tar, kind, name, &hidden[..512]));
-            let refused = inspect(&archive[..], SMALL, None).unwrap_err();
-            assert!(matches!(refused, ArchiveError::Ambiguous { .. }), "{kind:?} {name}: {refused}");
-        }
-        let mut other = with(|tar| add(tar, EntryType::Regular, "file", b""));
-        for (format, is_read) in [
-            (b"ustar\x0000", true),
-            (b"ustar  \0", true),
-            (b"\0\0\0\0\0\0\0\0", true),
-            (b"ustar\x0001", false),
-            (b"ustar\0\0\0", false),
-            (b"other\x0000", false),
-        ] {
-            let mut header = Header::from_byte_slice(&other[..512]).clone();
-            header.as_mut_bytes()[257..265].copy_from_slice(format);
-            header.set_cksum();
-            other[..512].copy_from_slice(header.as_bytes());
-            let read = inspect(&other[..], SMALL, None);
-            assert_eq!(read.is_ok(), is_read, "{format:?}: {read:?}");
-        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::{
     SystemError,
-    archive::{ArchiveError, Item, LIMITS, Limits, Visitor, walk_tar},
+    archive::ArchiveError,
+    entries::{Item, LIMITS, Limits, Visitor, walk_tar},
 };
 use crate::{
     install::package::{PackageFile, Relations, UnitConflict},
@@ -23,6 +24,10 @@ const LIST_LIMIT: Duration = Duration::from_mins(15);
 const MAX_CONFFILES_BYTES: u64 = 256 * 1024;
 /// Allowance on disk for each file apart from its bytes.
 const ENTRY_BYTES: u64 = 4096;
+
+/// The endings of the names that dpkg gives to copies beside a file while it works: what a package brings
+/// there would take the place of the file, or dpkg would set mode and owner through it.
+const WORKING_NAMES: [&str; 4] = [".dpkg-new", ".dpkg-tmp", ".dpkg-old", ".dpkg-dist"];
 
 /// The limits of scripts and control files: dpkg unpacks them whole to read a single field.
 const CONTROL_LIMITS: Limits = Limits { entries: 4096, bytes: 64 * 1024 * 1024 };
@@ -46,7 +51,8 @@ pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
     let unpacked = walk("--fsys-tarfile", deb, LIMITS, &mut listing)?;
     package.installed_bytes = package.installed_bytes.max(unpacked);
     package.control_bytes = control_bytes;
-    package.conffiles = parse_conffiles(control.conffiles.as_deref().unwrap_or_default(), &listing)?;
+    package.exclusive = parse_conffiles(control.conffiles.as_deref().unwrap_or_default(), &listing)?;
+    package.exclusive.append(&mut listing.link_targets);
     (package.files, package.directories) = (listing.files, listing.directories);
     package.conflict = listing.conflict;
     Ok(package)
@@ -71,6 +77,14 @@ fn walk(archive: &str, deb: &Path, limits: Limits, visitor: &mut dyn Visitor) ->
     Ok(bytes.saturating_add(entries.saturating_mul(ENTRY_BYTES)))
 }
 
+/// Returns the path of an entry.
+fn path_of(item: &Item<'_>) -> Result<RelativePath, ArchiveError> {
+    if item.is_extended {
+        return Err(ArchiveError::Ambiguous { why: "dpkg does not read the extended header of an entry" });
+    }
+    RelativePath::parse(&item.name).map_err(ArchiveError::Name)
+}
+
 /// The list of configuration files among the scripts and control files of a package.
 #[derive(Default)]
 struct Control {
@@ -80,7 +94,7 @@ struct Control {
 impl Visitor for Control {
     /// Refuses a link, because dpkg would read the file that it leads to.
     fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError> {
-        let path = RelativePath::parse(&item.name).map_err(ArchiveError::Name)?;
+        let path = path_of(&item)?;
         match item.kind {
             EntryType::Regular | EntryType::Continuous if !item.name.ends_with('/') => (),
             EntryType::Directory => return Ok(()),
@@ -161,6 +175,8 @@ struct Listing {
     files: BTreeSet<RelativePath>,
     /// Those of the files that are links of either kind.
     links: BTreeSet<RelativePath>,
+    /// Those of the files that hard links lead to.
+    link_targets: BTreeSet<RelativePath>,
     directories: BTreeSet<RelativePath>,
 }
 
@@ -169,11 +185,11 @@ impl Listing {
         self.files.contains(path) && !self.links.contains(path)
     }
 
-    /// Whether a hard link leads to a regular file that came before it. To anything else on the device, it
-    /// would give the mode and owner that the package says.
-    fn is_inside(&self, link: &[u8]) -> bool {
-        let target = std::str::from_utf8(link).ok().and_then(|link| RelativePath::parse(link).ok());
-        target.is_some_and(|target| self.has_regular_file(&target))
+    /// Returns the target of a hard link: a regular file that came before it. To anything else on the device,
+    /// the link would give the mode and owner that the package says.
+    fn link_target(&self, link: &[u8]) -> Option<RelativePath> {
+        let name = std::str::from_utf8(link).ok().filter(|link| !link.ends_with('/'))?;
+        RelativePath::parse(name).ok().filter(|target| self.has_regular_file(target))
     }
 
     /// Searches a unit file. A hard link is refused, because its bytes came with the first name and
@@ -201,7 +217,10 @@ impl Listing {
 
 impl Visitor for Listing {
     fn visit(&mut self, mut item: Item<'_>) -> Result<(), ArchiveError> {
-        let path = RelativePath::parse(&item.name).map_err(ArchiveError::Name)?;
+        let path = path_of(&item)?;
+        if path.as_str().split('/').any(|part| WORKING_NAMES.iter().any(|ending| part.ends_with(ending))) {
+            return Err(ArchiveError::Forbidden { path, what: "named like a working copy of dpkg" });
+        }
         let place = format!("/{path}");
         if protected::is_unit_file(&place) {
             self.search(&path, &place, &mut item)?;
@@ -220,12 +239,15 @@ impl Visitor for Listing {
             {
                 "a file with the name of a directory"
             }
-            EntryType::Link if !self.is_inside(&item.link) => {
+            EntryType::Link if self.link_target(&item.link).is_none() => {
                 "a hard link to something else than a file before it"
             }
             EntryType::Regular | EntryType::Continuous | EntryType::Link | EntryType::Symlink => {
                 if self.files.contains(&path) || self.directories.contains(&path) {
                     return Err(ArchiveError::Twice { path });
+                }
+                if item.kind == EntryType::Link {
+                    self.link_targets.extend(self.link_target(&item.link));
                 }
                 if matches!(item.kind, EntryType::Link | EntryType::Symlink) {
                     self.links.insert(path.clone());

@@ -17,20 +17,18 @@ use nix::{
     libc,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs::File,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
-use unbox_common::{path::SafePath, payload::PackageName};
+use unbox_common::payload::PackageName;
 
 /// Time limit for one package; its maintainer scripts may do a lot on a slow disk.
 const CHANGE_LIMIT: Duration = Duration::from_mins(15);
 const QUERY_LIMIT: Duration = Duration::from_mins(1);
-/// The most paths in one query: they have to fit into the arguments of a program.
-const PATHS_AT_ONCE: usize = 64;
 /// dpkg's exit code if it could not begin or go on at all; a package that fails has another (dpkg(1)).
 const FATAL: i32 = 2;
 /// The files locked by every program that works on packages (dpkg's front ends, its database).
@@ -244,20 +242,14 @@ impl Packages for Dpkg {
         Ok(listed.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
     }
 
-    fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError> {
-        let mut owners = Vec::new();
-        for files in files.chunks(PATHS_AT_ONCE) {
-            let names = files.iter().flat_map(|file| names_of(file.as_str()));
-            let query =
-                self.program("dpkg-query")?.arg("--search").args(names.map(|name| escape_pattern(&name)));
-            let (finished, found) = self.ask(query)?;
-            // It also fails if a file belongs to no package; here, that is a valid answer.
-            if finished.status.code() == Some(FATAL) {
-                return Err(failed("dpkg-query", &finished));
-            }
-            owners.extend(parse_owners(&found));
+    fn lists(&self) -> Result<BTreeMap<String, Vec<String>>, SystemError> {
+        let format = "--showformat=${Package}\n${db-fsys:Files}";
+        let (finished, answer) = self.ask(self.program("dpkg-query")?.args([format, "--show"]))?;
+        if finished.status.success() {
+            Ok(parse_lists(&answer))
+        } else {
+            Err(failed("dpkg-query", &finished))
         }
-        Ok(owners)
     }
 
     fn installed(&self) -> Result<BTreeSet<String>, SystemError> {
@@ -371,32 +363,17 @@ fn process_name(pid: i32) -> String {
     }
 }
 
-/// Returns the names by which packages may know a file: on a merged `/usr`, some list `/bin`, others
-/// `/usr/bin`.
-fn names_of(path: &str) -> Vec<String> {
-    let unmerged = path.strip_prefix("/usr").filter(|rest| {
-        ["/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/"].iter().any(|top| rest.starts_with(top))
-    });
-    unmerged.map(str::to_owned).into_iter().chain([path.to_owned()]).collect()
-}
-
-/// Escapes a path, so that the search takes it literally.
-fn escape_pattern(path: &str) -> String {
-    let is_special = |char: char| matches!(char, '*' | '?' | '[' | ']' | '\\');
-    path.chars().flat_map(|char| is_special(char).then_some('\\').into_iter().chain([char])).collect()
-}
-
-/// Parses the search's output: `package, package:arch: /path`.
-fn parse_owners(found: &str) -> Vec<(String, String)> {
-    let lines = found.lines().filter(|line| !line.starts_with("diversion by "));
-    lines
-        .filter_map(|line| line.split_once(": "))
-        .flat_map(|(packages, path)| {
-            packages.split(", ").map(move |package| {
-                (package.split(':').next().unwrap_or_default().to_owned(), path.to_owned())
-            })
-        })
-        .collect()
+/// Parses the packages with their paths, which are indented (dpkg-query(1), `db-fsys:Files`).
+fn parse_lists(answer: &str) -> BTreeMap<String, Vec<String>> {
+    let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut package = "";
+    for line in answer.lines() {
+        match line.strip_prefix(' ') {
+            Some(path) => lists.entry(package.to_owned()).or_default().push(path.to_owned()),
+            None => package = line,
+        }
+    }
+    lists
 }
 
 /// Parses the packages that dpkg would remove to make room for others.
@@ -453,22 +430,13 @@ mod tests {
 
     #[test]
     fn whose_a_file_is_and_what_would_go_is_read_from_dpkgs_words() {
-        let found = "coreutils: /bin/ls\nlibc6:amd64, libc6:i386: /usr/share/doc/a: b\ndiversion by dash from: /bin/sh\n";
-        let owner = |package: &str, path: &str| (package.to_owned(), path.to_owned());
-        assert_eq!(
-            parse_owners(found),
-            [
-                owner("coreutils", "/bin/ls"),
-                owner("libc6", "/usr/share/doc/a: b"),
-                owner("libc6", "/usr/share/doc/a: b"),
-            ]
-        );
+        let found = parse_lists("one\n /.\n /usr/share/a: b\ntwo\nthree\n /srv\n");
+        let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+        assert_eq!(found.get("one"), Some(&list(&["/.", "/usr/share/a: b"])));
+        assert_eq!((found.get("two"), found.get("three")), (None, Some(&list(&["/srv"]))));
         let words = "dpkg: considering removing unbox-agent in favour of evil ...\n\
                      dpkg: yes, will remove unbox-agent in favour of evil\ndpkg: warning: x\n";
         assert_eq!(parse_removals(words), BTreeSet::from(["unbox-agent".to_owned()]));
-        assert_eq!(names_of("/usr/bin/ls"), ["/bin/ls", "/usr/bin/ls"]);
-        assert_eq!(names_of("/usr/binary"), ["/usr/binary"]);
-        assert_eq!(escape_pattern("/usr/bin/[a*"), "/usr/bin/\\[a\\*");
     }
 
     #[test]
@@ -499,34 +467,25 @@ mod tests {
         let dpkg = Dpkg::with_root(root.path().to_owned());
         let info = dpkg.database().join("info");
         files::make_directory(&info, files::PUBLIC_DIRECTORY).unwrap();
-        let long: Vec<SafePath> = (10..10 + PATHS_AT_ONCE - 1)
-            .map(|n| {
-                SafePath::parse(&format!("/srv{}/{n}", format!("/{}", "y".repeat(199)).repeat(5))).unwrap()
-            })
-            .collect();
-        let first = SafePath::parse("/srv/first").unwrap();
+        let long: Vec<String> = (10..100).map(|n| format!("/srv{}/{n}", "/y".repeat(500))).collect();
         let second = format!("second{}", "x".repeat(60));
-        let lists = [("first", vec![&first]), (&second, long.iter().collect())];
+        let lists =
+            BTreeMap::from([("first".to_owned(), vec!["/srv/first".to_owned()]), (second.clone(), long)]);
         let mut status = String::new();
         for (name, list) in &lists {
-            let mut list = list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-            list.push('\n');
+            let list = format!("{}\n", list.join("\n"));
             files::replace(&info.join(format!("{name}.list")), list.as_bytes(), files::PUBLIC_FILE).unwrap();
             let fields = "Status: install ok installed\nMaintainer: n <n@example.org>\nArchitecture: all\n\
                           Version: 1\nDescription: test\n";
-            status.extend(["Package: ", *name, "\n", fields, "\n"]);
+            status.extend(["Package: ", name.as_str(), "\n", fields, "\n"]);
         }
         files::replace(&dpkg.database().join("status"), status.as_bytes(), files::PUBLIC_FILE).unwrap();
-        let paths: Vec<&SafePath> = std::iter::once(&first).chain(&long).collect();
-        let owners = dpkg.owners(&paths).unwrap();
-        assert_eq!(owners.len(), PATHS_AT_ONCE);
-        assert!(owners.contains(&("first".to_owned(), first.to_string())));
+        assert_eq!(dpkg.lists().unwrap(), lists);
         let all = BTreeSet::from(["first:all".to_owned(), format!("{second}:all")]);
         assert_eq!(dpkg.installed().unwrap(), all);
         // A database that cannot be read is no answer.
-        let diversions = dpkg.database().join("diversions");
-        files::replace(&diversions, b"/etc/a\n", files::PUBLIC_FILE).unwrap();
-        assert!(matches!(dpkg.owners(&paths), Err(SystemError::Program(_))));
+        files::replace(&dpkg.database().join("status"), b"Package\n", files::PUBLIC_FILE).unwrap();
+        assert!(matches!(dpkg.lists(), Err(SystemError::Program(_))));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod choices;
 pub(super) mod contents;
 mod deb;
 mod dpkg;
+mod entries;
 mod kernel;
 pub(super) mod live;
 pub(super) mod packages;
@@ -31,7 +32,7 @@ use crate::{
     programs::ProgramError,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -86,8 +87,9 @@ pub trait Packages {
     /// Returns every path of an installed package, including directories, as the package names them.
     fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError>;
 
-    /// Returns the installed packages that own any of these files, each with one such file.
-    fn owners(&self, files: &[&SafePath]) -> Result<Vec<(String, String)>, SystemError>;
+    /// Returns every path of every package that is installed or has left its configuration, as the package
+    /// names them.
+    fn lists(&self) -> Result<BTreeMap<String, Vec<String>>, SystemError>;
 
     /// Returns every installed package, with its architecture.
     fn installed(&self) -> Result<BTreeSet<String>, SystemError>;

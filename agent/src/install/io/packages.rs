@@ -13,7 +13,7 @@ use crate::install::{
     Change, InstallError, Resource, State, States,
     choices::Diversion,
     order::{Ranks, ranks},
-    package::{PackageFile, Relations, check_nesting, leftovers},
+    package::{PackageFile, PackagePlaces, Relations, check_together, leftovers, names_of},
     plan::Plan,
     record::{Record, Replaced},
     target::TargetError,
@@ -56,11 +56,10 @@ pub(crate) fn inspect(
         files.insert(artifact.sha256, file);
     }
     if !files.is_empty() {
-        check_nesting(files.values()).map_err(InstallError::Target)?;
         let places = Places::of(system)?;
-        for file in files.values() {
-            places.resolve_package(file)?;
-        }
+        let resolved: Result<Vec<PackagePlaces>, InstallError> =
+            files.values().map(|file| places.resolve_package(file)).collect();
+        check_together(&resolved?).map_err(InstallError::Target)?;
     }
     Ok(files)
 }
@@ -86,18 +85,20 @@ pub(crate) fn predict_effects(
         return Ok(replaced);
     }
     rehearse(system.packages(), contents, &changes)?;
+    let foreign = foreign_lists(system, &changes, states)?;
     let places = Places::of(system)?;
     let managed = managed_paths(plan);
     let (mut concerned, mut relations) = (BTreeSet::new(), BTreeMap::new());
     for (name, before, after) in &changes {
         let had = places.resolve_installed(system.packages(), name, before)?;
-        let (brings, relation) = places.resolve_change(contents, name, after, files)?;
+        let (new, relation) = places.resolve_change(contents, name, after, files)?;
         relations.insert(name.clone(), relation);
-        let fresh: BTreeSet<&SafePath> = brings.difference(&had).collect();
-        refuse_foreign_files(system, name, &fresh, states, installed)?;
+        refuse_foreign_files(name, &new, &had, &foreign)?;
+        let brings = new.all();
+        let fresh = brings.difference(&had);
         if is_kept(name) {
             let of_package = replaced.entry(name.clone()).or_default();
-            for path in fresh.into_iter().filter(|path| !managed.contains(*path)) {
+            for path in fresh.filter(|path| !managed.contains(*path)) {
                 let (resource, state) = pristine_state(system, path, installed)?;
                 if state != State::Absent {
                     of_package.0.entry(resource).or_insert(state);
@@ -106,6 +107,7 @@ pub(crate) fn predict_effects(
         }
         concerned.extend(had.union(&brings).cloned());
     }
+    refuse_replacement(&foreign, files)?;
     replaced.retain(|_, replaced| !replaced.0.is_empty());
     let beside: Vec<SafePath> = concerned.iter().flat_map(leftovers).collect();
     concerned.extend(beside);
@@ -164,34 +166,65 @@ fn record_current_states(
     Ok(())
 }
 
-/// Refuses to replace files of packages that the payload did not bring. dpkg itself would do so only if
-/// the package declares it (`Replaces`), and would leave the file without an owner once the package is
-/// removed.
-fn refuse_foreign_files(
+/// Returns the paths of the packages that the payload does not bring and that stay.
+fn foreign_lists(
     system: &dyn System,
-    name: &PackageName,
-    brings: &BTreeSet<&SafePath>,
+    changes: &[(PackageName, State, State)],
     states: &States,
-    installed: Option<&Record>,
+) -> Result<BTreeMap<String, Vec<String>>, InstallError> {
+    let mut lists = system.packages().lists().map_err(InstallError::Package)?;
+    lists.retain(|owner, _| {
+        let is_kept = |name: PackageName| states.contains_key(&Resource::Package(name));
+        !owner.parse().is_ok_and(is_kept) && !changes.iter().any(|(name, ..)| name.as_str() == owner)
+    });
+    Ok(lists)
+}
+
+/// Refuses to replace files of packages that the payload did not bring, even those that are missing. dpkg
+/// itself would do so only if one of the packages declares it (`Replaces`), and would leave the file without
+/// an owner once the package is removed.
+fn refuse_foreign_files(
+    name: &PackageName,
+    new: &PackagePlaces,
+    had: &BTreeSet<SafePath>,
+    foreign: &BTreeMap<String, Vec<String>>,
 ) -> Result<(), InstallError> {
-    let root = system.root();
-    let is_file =
-        |path: &&&SafePath| matches!(paths::status(root, path), Ok(Status::File(..) | Status::Symlink));
-    let there: Vec<&SafePath> = brings.iter().filter(is_file).copied().collect();
-    let owners = system.packages().owners(&there).map_err(InstallError::Package)?;
-    let is_ours = |owner: &str| {
-        let resource = owner.parse().map(Resource::Package);
-        resource.is_ok_and(|resource| {
-            states.contains_key(&resource)
-                || installed.is_some_and(|record| record.target.contains_key(&resource))
-        })
-    };
-    match owners.into_iter().find(|(owner, _)| owner != name.as_str() && !is_ours(owner)) {
-        Some((owner, path)) => {
-            Err(unfit_error(name.as_str(), format!("it would replace {path} of package {owner}")))
+    let fresh = new.files().iter().filter(|(place, _)| !had.contains(*place));
+    let names: BTreeSet<&str> =
+        fresh.flat_map(|(place, name)| names_of(place.as_str()).chain([name.as_str()])).collect();
+    for (owner, list) in foreign {
+        if let Some(path) = list.iter().find(|path| names.contains(path.as_str())) {
+            return Err(unfit_error(name.as_str(), format!("it would replace {path} of package {owner}")));
         }
-        None => Ok(()),
     }
+    Ok(())
+}
+
+/// Refuses packages that together have every file and directory of another one: dpkg takes them for its
+/// replacement, and removes it.
+fn refuse_replacement(
+    foreign: &BTreeMap<String, Vec<String>>,
+    files: &PackageFiles,
+) -> Result<(), InstallError> {
+    let is_brought = |owner: &str, path: &RelativePath| {
+        let mut others = files.values().filter(|file| file.name != owner);
+        others.any(|file| file.files.contains(path) || file.directories.contains(path))
+    };
+    let listed = foreign.iter().map(|(owner, list)| {
+        let paths = list.iter().filter_map(|path| RelativePath::parse(path.trim_start_matches('/')).ok());
+        (owner, paths.collect())
+    });
+    let own = files
+        .values()
+        .map(|file| (&file.name, file.files.union(&file.directories).cloned().collect::<Vec<_>>()));
+    let replaced = listed
+        .chain(own)
+        .find(|(owner, paths)| !paths.is_empty() && paths.iter().all(|path| is_brought(owner, path)));
+    let Some((owner, _)) = replaced else { return Ok(()) };
+    let names: Vec<&str> =
+        files.values().map(|file| file.name.as_str()).filter(|name| name != owner).collect();
+    let why = format!("they have everything that package {owner} has, so dpkg would remove that one");
+    Err(unfit_error(&names.join(", "), why))
 }
 
 /// Has the package system simulate the change, to find packages it would remove and errors it would
@@ -273,10 +306,11 @@ impl<'a> Places<'a> {
         name: &PackageName,
         after: &State,
         files: &PackageFiles,
-    ) -> Result<(BTreeSet<SafePath>, Relations), InstallError> {
+    ) -> Result<(PackagePlaces, Relations), InstallError> {
         let packages = self.system.packages();
         let State::Installed { deb: Some(deb), .. } = after else {
-            return Ok((BTreeSet::new(), packages.relations_of(name).map_err(InstallError::Package)?));
+            let relations = packages.relations_of(name).map_err(InstallError::Package)?;
+            return Ok((PackagePlaces::default(), relations));
         };
         let file = match files.get(deb) {
             Some(file) => Cow::Borrowed(file),
@@ -286,28 +320,39 @@ impl<'a> Places<'a> {
     }
 
     /// Returns the places of a package file, each of which must be allowed.
-    fn resolve_package(&self, file: &PackageFile) -> Result<BTreeSet<SafePath>, InstallError> {
-        let mut places = BTreeSet::new();
-        for path in file.files.iter().chain(&file.directories) {
+    fn resolve_package(&self, file: &PackageFile) -> Result<PackagePlaces, InstallError> {
+        let mut places = PackagePlaces::of(&file.name);
+        for path in &file.directories {
             let path = absolute_path(path).map_err(InstallError::Target)?;
-            places.insert(place_of(self.system.root(), &self.own, &path)?);
-            if let Some(elsewhere) = self.diversion_of(&path) {
-                places.insert(place_of(self.system.root(), &self.own, &elsewhere)?);
+            for name in self.diversion_of(&path).into_iter().chain([path]) {
+                places.add_directory(place_of(self.system.root(), &self.own, &name)?, name);
             }
         }
-        for path in &file.conffiles {
+        for path in &file.files {
+            let is_exclusive = file.exclusive.contains(path);
             let path = absolute_path(path).map_err(InstallError::Target)?;
             let elsewhere = self.diversion_of(&path);
-            self.refuse_link(&file.name, &elsewhere.unwrap_or(path))?;
+            if is_exclusive {
+                self.refuse_link(&file.name, elsewhere.as_ref().unwrap_or(&path))?;
+            }
+            for name in elsewhere.into_iter().chain([path]) {
+                let place = place_of(self.system.root(), &self.own, &name)?;
+                if is_exclusive {
+                    places.add_exclusive(place.clone());
+                }
+                places.add_file(place, name).map_err(InstallError::Target)?;
+            }
         }
         Ok(places)
     }
 
-    /// Refuses a configuration file whose place is a link on this device: dpkg would write where it leads.
+    /// Refuses a configuration file or the target of a hard link whose place is a link on this device: dpkg
+    /// would change what it leads to.
     fn refuse_link(&self, package: &str, path: &SafePath) -> Result<(), InstallError> {
         let place = place_of(self.system.root(), &self.own, path)?;
         if matches!(paths::status(self.system.root(), &place), Ok(Status::Symlink)) {
-            return Err(unfit_error(package, format!("its configuration file {place} is a link here")));
+            let why = format!("{place}, a configuration file or a file with hard links, is a link here");
+            return Err(unfit_error(package, why));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Files, links, directories and trees: reading and changing their states.
 
-use super::{SystemError, archive, contents::Contents};
+use super::{SystemError, archive, contents::Contents, entries};
 use crate::{
     files::{self, Attributes, FilesError, NewTree, Owner, Root, Status},
     install::{Resource, State, resource::DPC_DIRECTORY},
@@ -150,7 +150,7 @@ pub(crate) fn change_tree(
                 .open_any(digest)
                 .map_err(|source| FilesError::Read { path: entry.path().to_owned(), source })?;
             let tree = NewTree::begin(&entry, tree_owner())?;
-            archive::unpack(archive, archive::LIMITS, &tree)?;
+            archive::unpack(archive, entries::LIMITS, &tree)?;
             tree.publish()?;
         }
         other => return Err(mismatch(&Resource::Tree { dpc: dpc.clone(), digest }, other)),

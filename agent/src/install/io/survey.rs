@@ -3,6 +3,7 @@
 use super::{
     System, SystemError, archive,
     contents::Contents,
+    entries,
     packages::{self, PackageFiles},
     paths, reach,
 };
@@ -140,7 +141,7 @@ fn inspect_dpc(contents: &Contents, payload: &Payload) -> Result<(Option<Vec<u8>
     let (digest, size) = (dpc.artifact.sha256, dpc.artifact.size);
     let mut stream = contents.open(digest, size).map_err(InstallError::Artifact)?;
     let unit = dpc.unit.as_ref().map(UnitName::as_str);
-    let inspected = archive::inspect(&mut stream, archive::LIMITS, unit);
+    let inspected = archive::inspect(&mut stream, entries::LIMITS, unit);
     // If the bytes are not the artifact's, that error counts: it says nothing about the payload.
     io::copy(&mut stream, &mut io::sink()).map_err(InstallError::Artifact)?;
     let inspected = inspected.map_err(InstallError::Archive)?;
