@@ -14,8 +14,7 @@ pub(crate) type Ranks = BTreeMap<PackageName, usize>;
 pub(crate) fn ranks(relations: &BTreeMap<PackageName, Relations>) -> Ranks {
     let needs = |name: &PackageName, of: &Relations| {
         let others = relations.iter().filter(|(other, relations)| {
-            let stands_for = |need: &String| need == other.as_str() || relations.provides.contains(need);
-            *other != name && of.needs.iter().any(stands_for)
+            *other != name && of.needs.iter().any(|need| relations.is_one_of(other.as_str(), need))
         });
         others.map(|(other, _)| other).collect::<BTreeSet<&PackageName>>()
     };
@@ -26,14 +25,36 @@ pub(crate) fn ranks(relations: &BTreeMap<PackageName, Relations>) -> Ranks {
     let mut ranks = Ranks::new();
     // The smallest group that is closed is either one package that needs no other, or one cycle.
     while let Some(group) = left.values().min_by_key(|group| group.len()).cloned() {
-        let rank = ranks.len();
         left.retain(|name, _| !group.contains(name));
         for needed in left.values_mut() {
             needed.retain(|name| !group.contains(name));
         }
-        ranks.extend(group.into_iter().map(|name| (name.clone(), rank)));
+        rank_group(group, relations, &mut ranks);
     }
     ranks
+}
+
+/// Ranks the packages of a cycle. One leaves it whose every need is met by an alternative before it: dpkg
+/// could not install those together that need each other before they are unpacked (`Pre-Depends`).
+fn rank_group(
+    mut group: BTreeSet<&PackageName>,
+    relations: &BTreeMap<PackageName, Relations>,
+    ranks: &mut Ranks,
+) {
+    let is_ready = |name: &PackageName, ranks: &Ranks| {
+        let needs = relations.get(name).into_iter().flat_map(|of| &of.needs);
+        needs.into_iter().all(|need| {
+            let mut meet =
+                relations.iter().filter(|(other, of)| of.is_one_of(other.as_str(), need)).peekable();
+            meet.peek().is_none() || meet.any(|(other, _)| other == name || ranks.contains_key(other))
+        })
+    };
+    while let Some(ready) = group.iter().copied().find(|name| is_ready(name, ranks)) {
+        group.remove(ready);
+        ranks.insert(ready.clone(), ranks.len());
+    }
+    let rank = ranks.len();
+    ranks.extend(group.into_iter().map(|name| (name.clone(), rank)));
 }
 
 /// Returns a package with everything that it needs, directly or not.
@@ -86,6 +107,12 @@ mod tests {
                 &[("bb", 0), ("cc", 0), ("aa", 2), ("dd", 3)],
             ),
             (&[("aa", "aa, aa-data", "")], &[("aa", 0)]),
+            // Another alternative is enough to leave a cycle.
+            (&[("aa", "bb | cc", ""), ("bb", "aa", ""), ("cc", "", "")], &[("cc", 0), ("aa", 1), ("bb", 2)]),
+            (
+                &[("aa", "mail, bb", ""), ("bb", "mail", ""), ("cc", "", "mail"), ("dd", "aa", "mail")],
+                &[("cc", 0), ("bb", 1), ("aa", 2), ("dd", 3)],
+            ),
         ] {
             let expected: Vec<(String, usize)> =
                 expected.iter().map(|(name, rank)| ((*name).to_owned(), *rank)).collect();

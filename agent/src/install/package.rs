@@ -40,8 +40,8 @@ pub struct PackageFile {
 /// The packages that a package needs, and the names that it stands for (deb-control(5)).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relations {
-    /// The names in `Depends` and `Pre-Depends`, alternatives included.
-    pub needs: BTreeSet<String>,
+    /// The names in `Depends` and `Pre-Depends`, alternatives together.
+    pub needs: BTreeSet<BTreeSet<String>>,
     /// The names in `Provides`.
     pub provides: BTreeSet<String>,
 }
@@ -75,16 +75,22 @@ impl UnitConflict {
 }
 
 impl Relations {
+    /// Whether one of these packages, which has this name, is enough.
+    pub(crate) fn is_one_of(&self, name: &str, alternatives: &BTreeSet<String>) -> bool {
+        alternatives.iter().any(|need| need == name || self.provides.contains(need))
+    }
+
     /// Parses the fields.
     pub(crate) fn parse(needs: &str, provides: &str) -> Self {
-        let names = |field: &str| {
-            let each = field.split([',', '|']).map(|relation| {
+        let names = |field: &str, separator: char| -> BTreeSet<String> {
+            let each = field.split(separator).map(|relation| {
                 let name = relation.trim().split([' ', '\t', '\n', '(', ':', '[', '<']).next();
                 name.unwrap_or_default().to_owned()
             });
             each.filter(|name| !name.is_empty()).collect()
         };
-        Self { needs: names(needs), provides: names(provides) }
+        let needs = needs.split(',').map(|alternatives| names(alternatives, '|'));
+        Self { needs: needs.filter(|names| !names.is_empty()).collect(), provides: names(provides, ',') }
     }
 }
 

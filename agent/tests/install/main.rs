@@ -12,6 +12,7 @@ mod aftermath;
 mod cuts;
 mod device;
 mod faults;
+mod kills;
 mod packages;
 mod payloads;
 mod property;

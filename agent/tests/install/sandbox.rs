@@ -27,7 +27,8 @@ const UNIT: &str = "[Unit]\nDescription=test DPC\n[Service]\nExecStart=/opt/unbo
 pub(crate) struct Sandbox {
     pub(crate) root: PathBuf,
     pub(crate) artifacts: Artifacts,
-    _home: TempDir,
+    home: PathBuf,
+    _temporary: Option<TempDir>,
 }
 
 impl Sandbox {
@@ -44,14 +45,25 @@ impl Sandbox {
 
     fn prepared(prepare: impl FnOnce(&Path)) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let root = home.path().join("root");
+        let path = home.path().to_owned();
+        let root = path.join("root");
         fs::create_dir(&root).unwrap();
         prepare(&root);
         for directory in ["etc/systemd/system", "var/lib/unbox", "usr/bin", "opt"] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
         fs::write(root.join("etc/hostname"), "factory\n").unwrap();
-        Self { root, artifacts: Artifacts::new(home.path().join("artifacts")), _home: home }
+        Self { _temporary: Some(home), ..Self::at(&path) }
+    }
+
+    /// Another process's view of a sandbox.
+    pub(crate) fn at(home: &Path) -> Self {
+        let artifacts = Artifacts::new(home.join("artifacts"));
+        Self { root: home.join("root"), artifacts, home: home.to_owned(), _temporary: None }
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
     }
 
     fn make_package_database(&self) {

@@ -96,8 +96,7 @@ impl Visitor for Control {
     fn visit(&mut self, item: Item<'_>) -> Result<(), ArchiveError> {
         let path = path_of(&item)?;
         match item.kind {
-            EntryType::Regular | EntryType::Continuous if !item.name.ends_with('/') => (),
-            EntryType::Directory => return Ok(()),
+            EntryType::Regular if !item.name.ends_with('/') => (),
             _ => {
                 return Err(ArchiveError::Forbidden { path, what: "no plain file among the control files" });
             }
@@ -197,7 +196,7 @@ impl Listing {
     fn search(&mut self, path: &RelativePath, place: &str, item: &mut Item<'_>) -> Result<(), ArchiveError> {
         let forbidden = |what| Err(ArchiveError::Forbidden { path: path.clone(), what });
         let found = match item.kind {
-            EntryType::Regular | EntryType::Continuous => {
+            EntryType::Regular => {
                 let mut text = Vec::new();
                 let mut contents = Read::take(&mut *item.contents, MAX_UNIT_FILE_BYTES as u64 + 1);
                 contents.read_to_end(&mut text).map_err(ArchiveError::Unreadable)?;
@@ -231,18 +230,15 @@ impl Visitor for Listing {
                 self.directories.insert(path);
                 return Ok(());
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::Link if item.mode & 0o6000 != 0 => {
-                "set-id"
-            }
-            EntryType::Regular | EntryType::Continuous | EntryType::Link | EntryType::Symlink
-                if item.name.ends_with('/') =>
-            {
+            EntryType::Regular | EntryType::Link if item.mode & 0o6000 != 0 => "set-id",
+            EntryType::Regular | EntryType::Link | EntryType::Symlink if item.name.ends_with('/') => {
                 "a file with the name of a directory"
             }
+            EntryType::Symlink if item.link.is_empty() => "a link to nothing",
             EntryType::Link if self.link_target(&item.link).is_none() => {
                 "a hard link to something else than a file before it"
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::Link | EntryType::Symlink => {
+            EntryType::Regular | EntryType::Link | EntryType::Symlink => {
                 if self.files.contains(&path) || self.directories.contains(&path) {
                     return Err(ArchiveError::Twice { path });
                 }
@@ -278,7 +274,7 @@ mod tests {
         assert_eq!(package_file("").installed_bytes, 0);
         let folded =
             package_file("Depends: one (>= 1),\n two | three:any\nPre-Depends: four\nProvides: five\n");
-        let relations = Relations::parse("one, two, three, four", "five");
+        let relations = Relations::parse("one, two | three, four", "five");
         assert_eq!(folded.relations, relations);
         for lasting in ["Essential: yes", "Protected: yes", "Important: Yes"] {
             assert!(package_file(&format!("Package: a\n{lasting}\n")).is_lasting, "{lasting}");

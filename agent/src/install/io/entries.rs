@@ -98,6 +98,9 @@ fn walk_capped(
         let link = link.unwrap_or_else(|| entry.link_name_bytes().unwrap_or_default().into_owned());
         visitor.visit(Item { name, kind, mode, link, size, is_extended: is_posix, contents: &mut entry })?;
     }
+    if extended.is_any() {
+        return Err(ArchiveError::Ambiguous { why: "an extended header is about no entry" });
+    }
     // The digest is known only at the end of the stream, after the padding.
     read_to_end(stream)?;
     Ok((entries, bytes))
@@ -153,6 +156,10 @@ struct Extended {
 }
 
 impl Extended {
+    const fn is_any(&self) -> bool {
+        self.path.is_some() || self.link.is_some() || self.is_posix
+    }
+
     /// Takes an entry that only extends the next one; `false` if it is an entry of its own.
     fn read_extension(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
         let kind = entry.header().entry_type();
@@ -293,6 +300,8 @@ mod tests {
             ("no end", [long(name, b"name"), file("a")]),
             ("no link's end", [long(link, b"target"), file("a")]),
             ("empty", [long(name, b""), file("a")]),
+            ("about nothing", [file("a"), long(name, b"name\0")]),
+            ("of POSIX about nothing", [file("a"), posix(b"12 path=one\n")]),
             ("two names", [long(name, b"one\0"), [long(name, b"two\0"), file("a")].concat()]),
             ("two targets", [long(link, b"one\0"), [long(link, b"two\0"), file("a")].concat()]),
             ("of two kinds", [posix(b"12 path=one\n"), [long(name, b"two\0"), file("a")].concat()]),
