@@ -30,6 +30,8 @@ pub struct PackageFile {
     pub conflict: Option<UnitConflict>,
     /// Its files and links.
     pub files: BTreeSet<RelativePath>,
+    /// Those of its files that are symbolic links.
+    pub symlinks: BTreeSet<RelativePath>,
     /// Those of its files that must be no links on the device and in no other package: configuration files
     /// (deb-conffiles(5)) and the targets of hard links. dpkg would change whatever a link leads to.
     pub exclusive: BTreeSet<RelativePath>,
@@ -223,6 +225,13 @@ pub(crate) fn leftovers(path: &SafePath) -> Vec<SafePath> {
     }
     let endings = ["dpkg-dist", "dpkg-old", "dpkg-new"];
     endings.iter().filter_map(|ending| SafePath::parse(&format!("{path}.{ending}")).ok()).collect()
+}
+
+/// Returns the working copies that dpkg makes beside a path, and leaves there if it is killed.
+pub(crate) fn working_copies(path: &SafePath) -> impl Iterator<Item = SafePath> {
+    ["dpkg-new", "dpkg-tmp"]
+        .into_iter()
+        .filter_map(move |ending| SafePath::parse(&format!("{path}.{ending}")).ok())
 }
 
 #[cfg(test)]

@@ -210,17 +210,21 @@ impl Plan {
     }
 
     /// Returns the steps that restore the places of packages: diversions first, because they move files,
-    /// then directories, then their content.
+    /// then directories, then what was not there, innermost first, then files.
     fn restore_steps(&self) -> Vec<Step> {
         let change = |(resource, state): (&Resource, &State)| Change {
             resource: resource.clone(),
             before: state.clone(),
             after: state.clone(),
         };
-        let (choices, mut paths): (Vec<_>, Vec<_>) =
+        let (choices, paths): (Vec<_>, Vec<_>) =
             self.put_back.iter().map(change).partition(|change| change.resource == Resource::Choices);
+        let (absent, mut paths): (Vec<_>, Vec<_>) =
+            paths.into_iter().partition(|change| change.after == State::Absent);
         sort_changes(&mut paths, &self.ranks);
-        choices.into_iter().chain(paths).map(Step::Change).collect()
+        let files = paths.split_off(paths.partition_point(|change| change.phase() < Phase::Write));
+        let absent = absent.into_iter().rev();
+        choices.into_iter().chain(paths).chain(absent).chain(files).map(Step::Change).collect()
     }
 }
 

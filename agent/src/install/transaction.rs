@@ -181,6 +181,12 @@ impl Transaction<'_> {
     fn roll_back(&mut self, mut failure: Failure) -> Result<InstallOutcome, InstallError> {
         (self.hears)(Progress::ConfigError, Some(failure.detail.clone()));
         self.store.release()?;
+        for resource in self.journal.head.plan.put_back.keys() {
+            if let Resource::Path(path) = resource {
+                // Nothing reads such a copy, so leaving it does no harm.
+                let _ = paths::clear_working_copies(self.system.root(), path);
+            }
+        }
         let (mut left, mut first_error) = (Vec::new(), None);
         for step in self.journal.head.plan.rollback_steps(self.journal.reached) {
             let Err(error) = self.roll_back_step(&step) else { continue };

@@ -224,6 +224,7 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
     let working = [plain_tool(), file("./usr/bin/tool.dpkg-new", 0o755, b"another")];
     let two_names = [file("./etc/new", 0o644, b""), link(EntryType::Symlink, "./alias/new", "motd")];
     let through_alias = [link(EntryType::Symlink, "./alias/way", "."), file("./etc/way/motd", 0o644, b"")];
+    let full = [file("./srv/data", 0o644, b"")];
     let missing = [file("./usr/share/gone/file", 0o644, b"")];
     let in_hollow = [file("./srv/hollow/file", 0o644, b"")];
     let posix = [Entry { kind: EntryType::XHeader, ..file("pax", 0o644, b"11 mtime=1\n") }, plain_tool()];
@@ -272,6 +273,7 @@ fn a_package_that_must_not_be_installed_is_refused_before_anything_changes() {
         (with("", &through_alias), "payload_contradictory", "inside it"),
         (with("Replaces: gone\n", &missing), "package_refused", "/usr/share/gone/file of package gone"),
         (with("", &in_hollow), "package_refused", "everything that package hollow has"),
+        (with("", &full), "package_refused", "/srv/data is a directory here"),
         (with("", &posix), "package_refused", "extended header"),
         (
             Deb { name: "unbox-agent", version: "9", ..with("", &plain) },

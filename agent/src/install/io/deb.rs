@@ -54,6 +54,7 @@ pub(super) fn describe(deb: &Path) -> Result<PackageFile, SystemError> {
     package.exclusive = parse_conffiles(control.conffiles.as_deref().unwrap_or_default(), &listing)?;
     package.exclusive.append(&mut listing.link_targets);
     (package.files, package.directories) = (listing.files, listing.directories);
+    package.symlinks = listing.symlinks;
     package.conflict = listing.conflict;
     Ok(package)
 }
@@ -174,6 +175,8 @@ struct Listing {
     files: BTreeSet<RelativePath>,
     /// Those of the files that are links of either kind.
     links: BTreeSet<RelativePath>,
+    /// Those of the links that are symbolic.
+    symlinks: BTreeSet<RelativePath>,
     /// Those of the files that hard links lead to.
     link_targets: BTreeSet<RelativePath>,
     directories: BTreeSet<RelativePath>,
@@ -244,6 +247,9 @@ impl Visitor for Listing {
                 }
                 if item.kind == EntryType::Link {
                     self.link_targets.extend(self.link_target(&item.link));
+                }
+                if item.kind == EntryType::Symlink {
+                    self.symlinks.insert(path.clone());
                 }
                 if matches!(item.kind, EntryType::Link | EntryType::Symlink) {
                     self.links.insert(path.clone());

@@ -329,7 +329,7 @@ impl<'a> Places<'a> {
             }
         }
         for path in &file.files {
-            let is_exclusive = file.exclusive.contains(path);
+            let (is_exclusive, is_link) = (file.exclusive.contains(path), file.symlinks.contains(path));
             let path = absolute_path(path).map_err(InstallError::Target)?;
             let elsewhere = self.diversion_of(&path);
             if is_exclusive {
@@ -339,6 +339,9 @@ impl<'a> Places<'a> {
                 let place = place_of(self.system.root(), &self.own, &name)?;
                 if is_exclusive {
                     places.add_exclusive(place.clone());
+                }
+                if !is_link {
+                    self.refuse_directory(&file.name, &place)?;
                 }
                 places.add_file(place, name).map_err(InstallError::Target)?;
             }
@@ -352,6 +355,15 @@ impl<'a> Places<'a> {
         let place = place_of(self.system.root(), &self.own, path)?;
         if matches!(paths::status(self.system.root(), &place), Ok(Status::Symlink)) {
             let why = format!("{place}, a configuration file or a file with hard links, is a link here");
+            return Err(unfit_error(package, why));
+        }
+        Ok(())
+    }
+
+    /// Refuses a file whose place is a directory on this device: dpkg would remove it with everything in it.
+    fn refuse_directory(&self, package: &str, place: &SafePath) -> Result<(), InstallError> {
+        if matches!(paths::status(self.system.root(), place), Ok(Status::Directory(_))) {
+            let why = format!("its file {place} is a directory here, whose content would be lost");
             return Err(unfit_error(package, why));
         }
         Ok(())

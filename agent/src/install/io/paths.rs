@@ -3,7 +3,7 @@
 use super::{SystemError, archive, contents::Contents, entries};
 use crate::{
     files::{self, Attributes, FilesError, NewTree, Owner, Root, Status},
-    install::{Resource, State, resource::DPC_DIRECTORY},
+    install::{Resource, State, package::working_copies, resource::DPC_DIRECTORY},
 };
 use std::io;
 use unbox_common::{
@@ -90,6 +90,19 @@ pub(crate) fn clear(root: &Root, resource: &Resource) -> Result<(), FilesError> 
         },
         _ => Ok(()),
     }
+}
+
+/// Removes the working copies that a killed dpkg left beside a path. A directory among them is what was there
+/// before, and stays.
+pub(crate) fn clear_working_copies(root: &Root, path: &SafePath) -> Result<(), FilesError> {
+    for copy in working_copies(path) {
+        if let Some(entry) = root.entry(&copy)?
+            && matches!(entry.status()?, Status::File(..) | Status::Symlink)
+        {
+            entry.remove()?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies the file that is about to change into the blobs.
