@@ -19,4 +19,5 @@ mod property;
 mod refusals;
 mod sandbox;
 mod swapped;
+mod unfit;
 mod unit_files;
