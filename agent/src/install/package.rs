@@ -217,14 +217,16 @@ pub(crate) fn names_of(place: &str) -> impl Iterator<Item = &str> {
     unmerged.into_iter().chain([place])
 }
 
-/// Returns the files that dpkg leaves beside conffiles that were changed on the device (dpkg(1),
-/// `--force-confold`).
-pub(crate) fn leftovers(path: &SafePath) -> Vec<SafePath> {
+/// Returns the files beside a configuration file that dpkg makes, or removes together with it: its own copies
+/// and those that editors make (dpkg(1), `--force-confold` and `--purge`).
+pub(crate) fn copies_beside(path: &SafePath) -> Vec<SafePath> {
+    let (folder, name) = path.as_str().rsplit_once('/').unwrap_or_default();
     if !path.as_str().starts_with("/etc/") {
         return Vec::new();
     }
-    let endings = ["dpkg-dist", "dpkg-old", "dpkg-new"];
-    endings.iter().filter_map(|ending| SafePath::parse(&format!("{path}.{ending}")).ok()).collect()
+    let endings = [".dpkg-dist", ".dpkg-old", ".dpkg-new", ".dpkg-tmp", "~", ".bak", "%"];
+    let copies = endings.iter().map(|ending| format!("{path}{ending}"));
+    copies.chain([format!("{folder}/#{name}#")]).filter_map(|copy| SafePath::parse(&copy).ok()).collect()
 }
 
 /// Returns the working copies that dpkg makes beside a path, and leaves there if it is killed.
@@ -330,7 +332,7 @@ mod tests {
 
     #[test]
     fn configuration_may_leave_copies_beside_it() {
-        let names = |path: &str| leftovers(&SafePath::parse(path).unwrap()).len();
-        assert_eq!((names("/etc/tool.conf"), names("/usr/bin/tool")), (3, 0));
+        let names = |path: &str| copies_beside(&SafePath::parse(path).unwrap()).len();
+        assert_eq!((names("/etc/tool.conf"), names("/usr/bin/tool")), (8, 0));
     }
 }

@@ -166,6 +166,23 @@ fn what_a_package_overwrites_comes_back_with_the_way_back_and_with_a_reset() {
 }
 
 #[test]
+fn what_dpkg_removes_beside_a_configuration_file_comes_back_with_the_way_back_and_with_a_reset() {
+    let sandbox = furnished();
+    for name in ["new~", "new%", "new.bak", "#new#", "new.dpkg-old", "new.dpkg-dist", "new.orig"] {
+        fs::write(sandbox.root.join("etc").join(name), "by hand\n").unwrap();
+    }
+    let factory = sandbox.picture();
+    let entries = &[file("./etc/new", 0o644, b"tool\n")];
+    let tool = Deb { scripts: &[("./conffiles", "/etc/new\n")], entries, ..TOOL };
+    assert_rolled_back(&failing(&sandbox, &tool.item(&sandbox)), "unhealthy");
+    assert_eq!(sandbox.picture(), factory);
+    let outcome = install(&sandbox, &json!([tool.item(&sandbox)])).unwrap();
+    assert_eq!(outcome, InstallOutcome::Managed { version: 1 });
+    reset(&sandbox);
+    assert_eq!(sandbox.picture(), factory);
+}
+
+#[test]
 fn a_hard_link_to_a_file_of_its_package_is_installed() {
     let sandbox = furnished();
     let factory = sandbox.picture();

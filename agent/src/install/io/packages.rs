@@ -13,7 +13,7 @@ use crate::install::{
     Change, InstallError, Resource, State, States,
     choices::Diversion,
     order::{Ranks, ranks},
-    package::{PackageFile, PackagePlaces, Relations, check_together, leftovers, names_of},
+    package::{PackageFile, PackagePlaces, Relations, check_together, copies_beside, names_of},
     plan::Plan,
     record::{Record, Replaced},
     target::TargetError,
@@ -96,9 +96,11 @@ pub(crate) fn predict_effects(
         refuse_foreign_files(name, &new, &had, &foreign)?;
         let brings = new.all();
         let fresh = brings.difference(&had);
+        let fresh: BTreeSet<SafePath> =
+            fresh.flat_map(|path| copies_beside(path).into_iter().chain([path.clone()])).collect();
         if is_kept(name) {
             let of_package = replaced.entry(name.clone()).or_default();
-            for path in fresh.filter(|path| !managed.contains(*path)) {
+            for path in fresh.difference(&managed) {
                 let (resource, state) = pristine_state(system, path, installed)?;
                 if state != State::Absent {
                     of_package.0.entry(resource).or_insert(state);
@@ -109,7 +111,7 @@ pub(crate) fn predict_effects(
     }
     refuse_replacement(&foreign, files)?;
     replaced.retain(|_, replaced| !replaced.0.is_empty());
-    let beside: Vec<SafePath> = concerned.iter().flat_map(leftovers).collect();
+    let beside: Vec<SafePath> = concerned.iter().flat_map(copies_beside).collect();
     concerned.extend(beside);
     if concerned.len() > MAX_PATHS {
         let names: Vec<&str> = changes.iter().map(|(name, ..)| name.as_str()).collect();
