@@ -3,6 +3,7 @@
 pub(super) mod archive;
 mod choices;
 pub(super) mod contents;
+mod database;
 mod deb;
 mod dpkg;
 mod kernel;
