@@ -5,7 +5,7 @@ use super::{
     round::{self, RoundEnd, When},
     session::Session,
     stages::stop,
-    state::NetworkState,
+    state::NetworkSide,
 };
 use crate::{
     console::{Situation, chain},
@@ -71,7 +71,7 @@ async fn take_turn(session: &mut Session, identity: &HardwareIdentity, when: Whe
     };
     note_refusal(session, &applied, &ledger);
     let context = session.context()?;
-    if !NetworkState::read(session, &context)?.0.needs_no_handshake() {
+    if !NetworkSide::read(session, &context)?.state.needs_no_handshake() {
         applied?;
         round::ask_for_grant(session, identity).await?;
         return Ok(Turn::Again);
