@@ -68,6 +68,12 @@ impl Layout {
         self.path("/var/lib/unbox")
     }
 
+    /// Returns the lock file held by the one process that writes the privileged side's state.
+    #[must_use]
+    pub fn state_lock(&self) -> PathBuf {
+        self.state().join("lock")
+    }
+
     /// Returns the ledger's file, which only the privileged side writes.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {

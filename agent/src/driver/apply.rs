@@ -13,7 +13,8 @@ use crate::{
     console::{Console, Situation, chain, plain},
     entropy::Entropy,
     failure::{DeviceFault, Failure},
-    files, handover,
+    files::{self, Lock},
+    handover,
     handshake::{AGENT_VERSION, key_file},
     install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, LostRecord, System},
     ledger::{self, Enrollment, Event, Ledger, Phase, Refused},
@@ -38,6 +39,12 @@ use unbox_common::{
 /// The largest marker, in bytes.
 const MAX_MARKER_BYTES: u64 = 1024;
 
+/// The longest wait for another process of the privileged side.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Interval between attempts to take its lock.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// The result of a look at the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
@@ -59,10 +66,11 @@ pub(super) struct Applier<'a> {
     entries: Vec<Noted>,
     /// This machine's identifiers, if already known.
     machine: Option<Machine>,
+    _lock: Lock,
 }
 
 impl<'a> Applier<'a> {
-    /// Opens the ledger, and completes work that a power cut interrupted.
+    /// Waits until no other process writes the privileged side's state, opens the ledger, and completes work that a power cut interrupted.
     pub(super) fn begin(
         session: &'a mut Session,
         identity: Option<&HardwareIdentity>,
@@ -70,6 +78,7 @@ impl<'a> Applier<'a> {
     ) -> Result<Self, Failure> {
         let layout = session.layout.clone();
         files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
+        let lock = wait_for_lock(&layout)?;
         let mut opened = ledger::io::open(&layout)?;
         if let Some(aside) = &opened.damaged {
             tracing::error!(moved_to = %aside.display(), "the ledger was damaged");
@@ -94,6 +103,7 @@ impl<'a> Applier<'a> {
             ledger: opened.ledger,
             entries: Vec::new(),
             machine: identity.map(Machine::from_identity),
+            _lock: lock,
         };
         applier.resume()?;
         applier.check_machine()?;
@@ -408,6 +418,21 @@ impl<'a> Applier<'a> {
             progress: &mut progress,
         };
         Ok(work(&mut installer)?)
+    }
+}
+
+/// Takes the lock of the privileged side's state, and waits for its holder, but not as long as packages may
+/// take.
+fn wait_for_lock(layout: &Layout) -> Result<Lock, Failure> {
+    let waited = Stopwatch::start();
+    loop {
+        match Lock::take(&layout.state_lock())? {
+            Some(lock) => return Ok(lock),
+            None if waited.elapsed() >= LOCK_PATIENCE => {
+                return Err(DeviceFault::Install(InstallError::Busy).into());
+            }
+            None => std::thread::sleep(LOOK_EVERY),
+        }
     }
 }
 

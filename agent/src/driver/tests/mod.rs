@@ -5,6 +5,7 @@ mod damage;
 mod foreign;
 mod machine;
 mod pace;
+mod turns;
 
 use super::{reset, round, round::When, run, session::Session, stages};
 use crate::{
