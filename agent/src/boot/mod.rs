@@ -71,4 +71,6 @@ pub struct StartingPoint {
     pub config: Option<PathBuf>,
     /// The folder of systemd's credentials, `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
+    /// True for a process that systemd starts, as often as its units say.
+    pub is_unit: bool,
 }
