@@ -105,6 +105,8 @@ pub(super) async fn perform(
     let NetworkSide { state, enrolled, ledger, handed_over } = NetworkSide::read(session, &context)?;
     let handed_over = handed_over.as_ref();
     let answer = match (state, enrolled) {
+        // The file is lost, and no handshake starts for a device that is marked as enrolled.
+        (NetworkState::Unenrolled, _) if ledger.enrollment().is_some() => Ok(Answer::EnrollAgain),
         (NetworkState::Unenrolled, _) | (_, None) => {
             return unfinished.map_or(Ok(RoundEnd::NotEnrolled), Err);
         }
@@ -142,7 +144,7 @@ fn remind_installer(context: &BootContext, handed_over: Option<&StoredGrant>) ->
     Ok(())
 }
 
-/// What the device has on disk before a check-in.
+/// The device's files before a check-in.
 struct Own<'a> {
     enrolled: Enrolled,
     ledger: Ledger,
@@ -159,8 +161,9 @@ enum Answer {
     EnrollAgain,
 }
 
-/// Whether the server says that this enrollment is over: a newer one replaced it, as on a disk restored
-/// from a copy, or another authority issues certificates now. The key is known, and may enroll again.
+/// Returns true if the server says that this enrollment is over: a newer one replaced it, as on a disk
+/// restored from a copy, or another authority issues certificates now. The key is known, and may enroll
+/// again.
 fn ends_enrollment(failure: &Failure) -> bool {
     match failure {
         Failure::Refused(refusal) => refusal.problem.kind == RefusalKind::ProofRequired,
@@ -240,7 +243,7 @@ fn store_news(
     Ok(enrolled)
 }
 
-/// Whether the installed payload is healthy as far as the network side can see: its unit is active.
+/// Returns true if the installed payload is healthy as far as the network side can see: its unit is active.
 fn is_healthy(context: &BootContext, ledger: &Ledger, handed_over: Option<&StoredGrant>) -> bool {
     let Some(installed) = ledger.installed_payload() else {
         return true;
