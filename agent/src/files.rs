@@ -95,8 +95,8 @@ pub enum FilesError {
 }
 
 impl FilesError {
-    /// Whether the name exists, but not as a readable document: it is a directory, a link, a FIFO, too
-    /// large, or not readable by this user.
+    /// Returns true if the name exists, but not as a readable document: it is a directory, a link, a FIFO,
+    /// too large, or not readable by this user.
     #[must_use]
     pub fn is_not_a_document(&self) -> bool {
         match self {

@@ -46,7 +46,7 @@ pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<
     Ok(())
 }
 
-/// Whether a file exists with the owner and the permissions that [`write()`] sets: with others, the
+/// Returns true if a file exists with the owner and the permissions that [`write()`] sets: with others, the
 /// network side cannot read it, or can do more than read it.
 ///
 /// # Errors

@@ -90,7 +90,7 @@ struct EffectiveSettings {
 #[derive(Debug, Serialize)]
 struct ShownMedium {
     name: String,
-    /// Whether there is a token on it.
+    /// True if there is a token on it.
     has_token: bool,
     /// The reason why it is not used.
     #[serde(skip_serializing_if = "Option::is_none")]

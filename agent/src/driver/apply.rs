@@ -436,8 +436,8 @@ fn wait_for_lock(layout: &Layout) -> Result<Lock, Failure> {
     }
 }
 
-/// Whether this outcome is the last word about its grant. An outcome unknown to the ledger is not: the
-/// ledger may have been damaged since.
+/// Returns true if this outcome is the last word about its grant. An outcome unknown to the ledger is not:
+/// the ledger may have been damaged since.
 fn is_final(last: &OutcomeFile, ledger: &Ledger) -> bool {
     match &last.outcome {
         Outcome::Rejected { .. } => !last.tries_again,

@@ -76,7 +76,7 @@ impl Files {
     }
 }
 
-/// What the network side has on disk, each file read once.
+/// The files of the network side, each read once.
 #[derive(Debug)]
 pub(super) struct NetworkSide {
     pub(super) state: NetworkState,

@@ -310,7 +310,7 @@ async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Fail
     Ok(bytes)
 }
 
-/// Whether a server refuses a client's certificate by this alert (RFC 8446, section 6.2).
+/// Returns true if a server refuses a client's certificate by this alert (RFC 8446, section 6.2).
 const fn is_about_a_certificate(alert: AlertDescription) -> bool {
     use AlertDescription::{
         AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,

@@ -20,7 +20,7 @@ pub struct Standing<'a> {
     pub certificate: &'a CertificateChain,
     /// The ledger, with the payload in force and the one that failed.
     pub ledger: &'a Ledger,
-    /// Whether its DPC is healthy.
+    /// True if its DPC is healthy.
     pub healthy: bool,
     /// Version of the signing root in force.
     pub root_version: u64,

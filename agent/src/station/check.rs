@@ -107,7 +107,7 @@ impl SurveyedUnit {
         self.unasked = Some(Unasked { reason: reason.to_owned(), action });
     }
 
-    /// Whether the server could not be asked about the unit.
+    /// Returns true if the server could not be asked about the unit.
     #[must_use]
     pub const fn is_unasked(&self) -> bool {
         self.unasked.is_some()

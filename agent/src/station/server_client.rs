@@ -181,7 +181,7 @@ struct RefusedStatus {
 }
 
 impl Registration {
-    /// Whether the device is on record now.
+    /// Returns true if the device is on record now.
     #[must_use]
     pub fn is_on_record(&self) -> bool {
         ["REGISTERED", "UPDATED", "ALREADY_REGISTERED"].contains(&self.state.as_str())

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where dpkg reads them (dpkg.cfg(5)).
+/// The directory that dpkg reads them from, and the file (dpkg.cfg(5)).
 const DIRECTORY: &str = "etc/dpkg/dpkg.cfg.d";
 const FILE: &str = "etc/dpkg/dpkg.cfg";
 /// The largest file of a snapshot, in bytes.

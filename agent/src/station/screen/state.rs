@@ -56,7 +56,7 @@ pub struct ScreenState {
     view: View,
     /// A message that the worker must see apart from the verdict.
     pub notice: Option<String>,
-    /// Whether the end of the shift was requested.
+    /// True if the end of the shift was requested.
     pub ending: bool,
 }
 
@@ -319,7 +319,7 @@ impl View {
 }
 
 impl Line {
-    /// Whether nothing is typed.
+    /// Returns true if nothing is typed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
