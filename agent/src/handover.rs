@@ -2,8 +2,8 @@
 //! nobody else.
 
 use crate::{
-    boot::Layout,
     files::{self, Attributes, Entry, FilesError, Owner, Status},
+    layout::Layout,
 };
 use serde::Serialize;
 use std::{io::Write as _, path::Path};

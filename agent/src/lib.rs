@@ -24,6 +24,7 @@ pub mod handover;
 pub mod handshake;
 pub mod identity;
 pub mod install;
+pub mod layout;
 pub mod ledger;
 pub mod machine;
 pub mod models;

@@ -11,14 +11,13 @@
 mod command_line;
 pub mod fat;
 pub mod io;
-mod layout;
 mod medium;
 mod settings;
 mod token;
 mod trust;
 
+pub use crate::layout::Layout;
 pub use io::BootError;
-pub use layout::Layout;
 pub use medium::{Found, Medium};
 pub use settings::{Fragment, Inputs, InvalidFragment, InvalidSettings, Origin, Server, Settings, Token};
 

@@ -1,11 +1,11 @@
 //! `factory register`: the last step in a factory, and the options for a station's access to its server.
 
 use crate::{
-    boot::Layout,
     console::chain,
     entropy::Entropy,
     exit::Exit,
     identity,
+    layout::Layout,
     station::{
         Verdict,
         factory::{Bundle, FactoryError, Outcome, prepare, register},

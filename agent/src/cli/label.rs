@@ -1,10 +1,10 @@
 //! `label`: a picture of a unit's label, or printer commands for it.
 
 use crate::{
-    boot::Layout,
     console::chain,
     exit::Exit,
     files, identity,
+    layout::Layout,
     station::{Verdict, print::UnitLabel},
 };
 use anyhow::Context as _;

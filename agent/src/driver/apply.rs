@@ -6,7 +6,7 @@
 //! Whatever the result, it is written in this order: the outcome for the report, the ledger, the marker.
 //! After a power cut between two of them, only the remaining steps are repeated.
 
-use super::session::Session;
+use super::{lock::wait_for_lock, session::Session};
 use crate::{
     boot::{self, Layout, Trust},
     clock::{self, Stopwatch, TrustedTime},
@@ -38,12 +38,6 @@ use unbox_common::{
 
 /// The largest marker, in bytes.
 const MAX_MARKER_BYTES: u64 = 1024;
-
-/// The longest wait for another process of the privileged side.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Interval between attempts to take its lock.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The result of a look at the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -418,21 +412,6 @@ impl<'a> Applier<'a> {
             progress: &mut progress,
         };
         Ok(work(&mut installer)?)
-    }
-}
-
-/// Takes the lock of the privileged side's state, and waits for its holder, but not as long as packages may
-/// take.
-fn wait_for_lock(layout: &Layout) -> Result<Lock, Failure> {
-    let waited = Stopwatch::start();
-    loop {
-        match Lock::take(&layout.state_lock())? {
-            Some(lock) => return Ok(lock),
-            None if waited.elapsed() >= LOCK_PATIENCE => {
-                return Err(DeviceFault::Install(InstallError::Busy).into());
-            }
-            None => std::thread::sleep(LOOK_EVERY),
-        }
     }
 }
 

@@ -368,9 +368,9 @@ fn tls_cause(error: &reqwest::Error) -> Option<rustls::Error> {
 mod tests {
     use super::*;
     use crate::{
-        boot::Layout,
         entropy::Entropy,
         handshake::certificate_of,
+        layout::Layout,
         test_server::{CERTIFIED_FROM, NOW, TestServer},
     };
 

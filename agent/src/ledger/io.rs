@@ -5,10 +5,10 @@
 
 use super::{Floor, Ledger, LedgerUnreadable, MAX_LEDGER_BYTES, floor::MAX_FLOOR_BYTES};
 use crate::{
-    boot::Layout,
     files::{self, FilesError},
     handover::{self, HandoverError},
     handshake::AGENT_VERSION,
+    layout::Layout,
 };
 use std::path::PathBuf;
 use unbox_common::timestamp::Timestamp;
