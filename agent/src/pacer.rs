@@ -6,9 +6,9 @@
 
 use crate::{
     clock::Waits,
-    console::chain,
     files,
     retry::{Pace, WINDOW},
+    text::chain,
 };
 use std::{
     fmt,

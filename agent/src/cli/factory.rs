@@ -1,7 +1,6 @@
 //! `factory register`: the last step in a factory, and the options for a station's access to its server.
 
 use crate::{
-    console::chain,
     entropy::Entropy,
     exit::Exit,
     identity,
@@ -12,6 +11,7 @@ use crate::{
         report::json_line,
         server_client::{self, KEY_CREDENTIAL, ServerClientSettings},
     },
+    text::chain,
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand};

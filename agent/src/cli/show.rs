@@ -2,12 +2,13 @@
 
 use crate::{
     boot::{self, Found, Layout, StartingPoint},
-    console::{StatusFile, chain, escape_json, plain},
+    console::StatusFile,
     driver::Session,
     exit::Exit,
     files, identity,
     ledger::{self, io::LedgerError},
     report,
+    text::{chain, escape_json, plain},
 };
 use anyhow::Context as _;
 use serde::Serialize;

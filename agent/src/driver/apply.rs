@@ -8,19 +8,21 @@
 
 use super::{lock::wait_for_lock, session::Session};
 use crate::{
+    AGENT_VERSION,
     boot::{self, Layout, Trust},
     clock::{self, Stopwatch, TrustedTime},
-    console::{Console, Situation, chain, plain},
+    console::{Console, Situation},
     entropy::Entropy,
     failure::{DeviceFault, Failure},
     files::{self, Lock},
     handover,
-    handshake::{AGENT_VERSION, key_file},
+    handshake::key_file,
     install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, LostRecord, System},
     ledger::{self, Enrollment, Event, Ledger, Phase, Refused},
     machine::Machine,
     payload::{self, Requester, accept, io::StoredGrant},
     report::{self, Noted, OutcomeFile},
+    text::{chain, plain},
 };
 use std::{path::Path, time::Duration};
 use unbox_common::{

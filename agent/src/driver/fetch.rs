@@ -5,17 +5,19 @@
 
 use super::session::Session;
 use crate::{
+    AGENT_VERSION,
     boot::BootContext,
-    console::{Console, Situation, chain, plain},
+    console::{Console, Situation},
     failure::{DeviceFault, Failure, Rejection},
     files::{self, FilesError},
     handshake::{
-        self, AGENT_VERSION, CertificateChain, DeviceKey,
+        self, CertificateChain, DeviceKey,
         client::{Client, ClientSettings},
     },
     ledger::{self, Event, Ledger, Refused, io::LedgerError},
     payload::{self, Requester, accept, version_of},
     report::{self, Enrolled, Noted},
+    text::{chain, plain},
 };
 use unbox_common::{
     bytes::Nonce,

@@ -8,12 +8,13 @@ use super::{
     state::NetworkSide,
 };
 use crate::{
-    console::{Situation, chain},
+    console::Situation,
     exit::Exit,
     failure::{DeviceFault, Failure},
     files, identity,
     ledger::{Ledger, Phase},
     report::{self, OutcomeFile},
+    text::chain,
 };
 use std::time::Duration;
 use unbox_common::{identity::HardwareIdentity, protocol::latest::Outcome, refusal::Disposition};

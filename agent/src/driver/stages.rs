@@ -8,12 +8,13 @@ use super::{
 };
 use crate::{
     boot::{self, Found},
-    console::{Situation, chain},
+    console::Situation,
     exit::Exit,
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
     identity, ledger,
     machine::Machine,
+    text::chain,
 };
 use std::{io, os::fd::AsFd as _, path::Path};
 use unbox_common::{identity::HardwareIdentity, refusal::Disposition};

@@ -1,7 +1,8 @@
 //! The only HTTP client: TLS 1.3 to the anchors of the image, no redirects, every answer capped.
 
-use super::{AGENT_VERSION, CertificateChain, DeviceKey};
+use super::{CertificateChain, DeviceKey};
 use crate::{
+    AGENT_VERSION,
     boot::{BootContext, Trust},
     clock::TrustedTime,
     failure::{DeviceFault, Failure, Misbehaviour, Refusal, TransportError},

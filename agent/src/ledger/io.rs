@@ -5,9 +5,9 @@
 
 use super::{Floor, Ledger, LedgerUnreadable, MAX_LEDGER_BYTES, floor::MAX_FLOOR_BYTES};
 use crate::{
+    AGENT_VERSION,
     files::{self, FilesError},
     handover::{self, HandoverError},
-    handshake::AGENT_VERSION,
     layout::Layout,
 };
 use std::path::PathBuf;

@@ -1,10 +1,7 @@
 //! The message of a check-in, and the meaning of its answer.
 
 use super::Enrolled;
-use crate::{
-    handshake::{AGENT_VERSION, CertificateChain},
-    ledger::Ledger,
-};
+use crate::{AGENT_VERSION, handshake::CertificateChain, ledger::Ledger};
 use unbox_common::{
     bytes::Nonce,
     protocol::latest::{CheckIn, Command, Grant, News},

@@ -9,8 +9,8 @@ use super::{
     verify::{Expected, Statement, verify},
 };
 use crate::{
-    console::{chain, plain},
     identity::{Survey, registration_row},
+    text::{chain, plain},
 };
 use serde::{Deserialize, Serialize};
 use std::error::Error;

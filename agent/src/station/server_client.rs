@@ -12,10 +12,10 @@ use super::{
 use crate::{
     boot::{BootError, Trust, io::read_trust},
     clock::{self, TrustedTime},
-    console::{chain, plain},
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
     handshake::client::{Client, ClientSettings, Patience},
+    text::{chain, plain},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{

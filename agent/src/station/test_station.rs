@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::{self, Stopwatch},
-    console::plain,
+    text::plain,
 };
 use std::{
     iter,

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     boot::{self, Layout},
-    console::chain,
     files::{self, FilesError},
     handover::{self, HandoverError},
+    text::chain,
     tpm::{Tpm, TpmUse, endorsement},
 };
 use capture::Record;

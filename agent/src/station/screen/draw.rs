@@ -10,13 +10,13 @@ use super::{
     state::{ScreenState, View},
 };
 use crate::{
-    console::plain,
     station::{
         check::TestedUnit,
         report::{serial, tally_text},
         test_station::Server,
         verdict::Verdict,
     },
+    text::plain,
 };
 use ratatui::{
     buffer::Buffer,

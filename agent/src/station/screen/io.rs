@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     clock,
-    console::chain,
     station::{
         shift::{ShiftError, Tally},
         test_station::TestStation,
     },
+    text::chain,
 };
 use ratatui::{
     Terminal,

@@ -6,7 +6,6 @@
 
 use super::keys::Key;
 use crate::{
-    console::plain,
     station::{
         check::TestedUnit,
         report::late_answers_text,
@@ -14,6 +13,7 @@ use crate::{
         test_station::{QueueResult, Server, StationStatus, unit_name},
         verdict::Verdict,
     },
+    text::plain,
 };
 use std::{collections::VecDeque, time::Duration};
 use unbox_common::{identity::HardwareIdentity, label::MAX_SCAN_BYTES, timestamp::Timestamp};
