@@ -4,15 +4,12 @@
 //! line, and to a file for programs. All text from a server passes through [`plain`], so that no control
 //! character reaches a terminal.
 
-mod text;
-
-pub use text::{chain, escape_json, plain};
-
 use crate::{
     boot::{Found, Medium},
     clock::{ClockSkew, Stopwatch},
     failure::{self, Failure},
     files, install,
+    text::{chain, plain},
 };
 use serde::{Deserialize, Serialize};
 use std::{

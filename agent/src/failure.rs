@@ -330,21 +330,21 @@ impl Failure {
         }
     }
 
-    /// Whether the server refused the token it was shown.
+    /// Returns true if the server refused the token it was shown.
     #[must_use]
     pub fn is_about_the_token(&self) -> bool {
         let Self::Refused(refusal) = self else { return false };
         matches!(refusal.problem.kind, RefusalKind::InvalidToken | RefusalKind::RevokedToken)
     }
 
-    /// Whether the server may be asking for a token, or for another one.
+    /// Returns true if the server may be asking for a token, or for another one.
     #[must_use]
     pub fn asks_for_a_token(&self) -> bool {
         let Self::Refused(refusal) = self else { return false };
         self.is_about_the_token() || refusal.problem.kind == RefusalKind::ProofRequired
     }
 
-    /// Whether only another process may succeed: units are given the TPM's device when they start.
+    /// Returns true if only another process may succeed: units are given the TPM's device when they start.
     #[must_use]
     pub const fn needs_a_new_process(&self) -> bool {
         matches!(self, Self::Device(DeviceFault::Key(KeyError::Tpm(TpmError::Absent))))
@@ -436,8 +436,8 @@ impl Misbehaviour {
 }
 
 impl Rejection {
-    /// Whether this version of the payload is refused for good, because of its content and not of the
-    /// time or the way it arrived.
+    /// Returns true if this version of the payload is refused for good, because of its content and not of
+    /// the time or the way it arrived.
     #[must_use]
     pub const fn is_about_the_payload(&self) -> bool {
         match self {

@@ -22,7 +22,7 @@ use nix::{
 };
 use serde::de::DeserializeOwned;
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read},
     os::{
         fd::OwnedFd,
@@ -95,8 +95,8 @@ pub enum FilesError {
 }
 
 impl FilesError {
-    /// Whether the name exists, but not as a readable document: it is a directory, a link, a FIFO, too
-    /// large, or not readable by this user.
+    /// Returns true if the name exists, but not as a readable document: it is a directory, a link, a FIFO,
+    /// too large, or not readable by this user.
     #[must_use]
     pub fn is_not_a_document(&self) -> bool {
         match self {
@@ -261,6 +261,30 @@ pub fn open_growing(path: &Path, mode: u32) -> Result<(File, u64), FilesError> {
             open().map_err(failed)
         }
         opened => opened.map_err(failed),
+    }
+}
+
+/// An exclusive lock among processes, held until dropped.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Lock {
+    /// Takes the lock on a file, which is made if needed; `None` if another process holds it.
+    pub fn take(path: &Path) -> Result<Option<Self>, FilesError> {
+        let (file, _) = open_growing(path, PRIVATE_FILE)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(FilesError::Write { path: path.to_owned(), source }),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would leave the lock with a child that is about to be started. If unlocking
+        // fails, the lock ends with the process.
+        let _ = self.0.unlock();
     }
 }
 

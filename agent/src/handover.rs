@@ -2,8 +2,8 @@
 //! nobody else.
 
 use crate::{
-    boot::Layout,
     files::{self, Attributes, Entry, FilesError, Owner, Status},
+    layout::Layout,
 };
 use serde::Serialize;
 use std::{io::Write as _, path::Path};
@@ -46,7 +46,7 @@ pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<
     Ok(())
 }
 
-/// Whether a file exists with the owner and the permissions that [`write()`] sets: with others, the
+/// Returns true if a file exists with the owner and the permissions that [`write()`] sets: with others, the
 /// network side cannot read it, or can do more than read it.
 ///
 /// # Errors

@@ -24,6 +24,7 @@ pub mod handover;
 pub mod handshake;
 pub mod identity;
 pub mod install;
+pub mod layout;
 pub mod ledger;
 pub mod machine;
 pub mod models;
@@ -33,7 +34,11 @@ pub mod programs;
 pub mod report;
 pub mod retry;
 pub mod station;
+pub mod text;
 pub mod tpm;
 
 #[cfg(test)]
 mod test_server;
+
+/// The version of the agent, as the server and the records of the device hear it.
+pub const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -27,7 +27,7 @@ impl Machine {
         Self { identity: identity.to_raw() }
     }
 
-    /// Whether `now` belongs to another machine than this one.
+    /// Returns true if `now` belongs to another machine than this one.
     #[must_use]
     pub fn is_other_than(&self, now: &Self) -> bool {
         let read = |machine: &Self| HardwareIdentity::from_raw(&machine.identity);

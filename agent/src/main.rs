@@ -5,9 +5,9 @@ use tracing_subscriber::EnvFilter;
 use unbox_agent::{
     cli::{self, Args},
     clock::Stopwatch,
-    console::chain,
     exit::Exit,
     station::screen,
+    text::chain,
 };
 
 fn main() -> ExitCode {

@@ -59,6 +59,6 @@ mod tests {
         put("Chromebook Acme 1,Acme,,imei,");
         let refused = read(Some(&path)).unwrap_err();
         assert!(matches!(&refused, ModelsError::Invalid { .. }));
-        assert!(crate::console::chain(&refused).contains("line 2, column certified_id"));
+        assert!(crate::text::chain(&refused).contains("line 2, column certified_id"));
     }
 }

@@ -234,7 +234,7 @@ impl Program {
 }
 
 impl Finished {
-    /// Whether a beginning of its output may be missing.
+    /// Returns true if a beginning of its output may be missing.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.stdout.len() >= MAX_OUTPUT_BYTES || self.stderr.len() >= MAX_OUTPUT_BYTES

@@ -76,6 +76,11 @@ impl Pace {
         self.sent.pop_back();
     }
 
+    /// Returns the times of the messages, the oldest first.
+    pub fn sent(&self) -> impl Iterator<Item = Duration> {
+        self.sent.iter().copied()
+    }
+
     /// Returns the time until fewer than `limit` messages are within the window.
     fn wait_until_below(&self, limit: usize, now: Duration) -> Duration {
         let counts = self.sent.len().checked_sub(limit).and_then(|at| self.sent.get(at));
@@ -117,7 +122,7 @@ impl Tries {
         self.failures
     }
 
-    /// Whether the limit of tries is reached.
+    /// Returns true if the limit of tries is reached.
     #[must_use]
     pub const fn are_used_up(&self) -> bool {
         matches!(self.left, Some(0))

@@ -34,7 +34,7 @@ pub(crate) struct Request {
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Whether the client showed a certificate on this connection.
+    /// True if the client showed a certificate on this connection.
     pub(crate) certified: bool,
 }
 

@@ -25,7 +25,7 @@ fn fixtures() -> impl Iterator<Item = PathBuf> {
 }
 
 /// Everything that a survey says, as people and as programs read it.
-async fn said(root: &Path) -> (String, String) {
+async fn describe(root: &Path) -> (String, String) {
     let survey = survey(&Layout::new(root)).await;
     (
         survey_text(&survey, Models::built_in()),
@@ -92,11 +92,11 @@ async fn a_captured_machine_shows_the_same() {
         let name = machine.file_name().unwrap().to_owned();
         let folder = tempfile::tempdir().unwrap();
         capture(&Layout::new(&machine), folder.path()).await.unwrap();
-        assert_eq!(said(folder.path()).await, said(&machine).await, "{name:?}");
+        assert_eq!(describe(folder.path()).await, describe(&machine).await, "{name:?}");
         // Once more, from the capture itself.
         let again = tempfile::tempdir().unwrap();
         capture(&Layout::new(folder.path()), again.path()).await.unwrap();
-        assert_eq!(said(again.path()).await, said(&machine).await, "{name:?}, captured twice");
+        assert_eq!(describe(again.path()).await, describe(&machine).await, "{name:?}, captured twice");
     }
 }
 
@@ -105,7 +105,7 @@ async fn this_machine_captured_shows_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let own = capture(&Layout::new("/"), folder.path()).await.unwrap();
     let json = serde_json::to_string_pretty(&SurveyReport::new(&own, Models::built_in())).unwrap();
-    assert_eq!(said(folder.path()).await, (survey_text(&own, Models::built_in()), json));
+    assert_eq!(describe(folder.path()).await, (survey_text(&own, Models::built_in()), json));
 }
 
 #[tokio::test]
@@ -119,8 +119,8 @@ async fn no_secret_gets_into_a_capture() {
         let bytes = fs::read(file).unwrap();
         assert!(!bytes.windows(6).any(|window| window == b"sesame"), "{}", file.display());
     }
-    let (text, json) = said(folder.path()).await;
-    assert_eq!((text.clone(), json), said(machine.path()).await);
+    let (text, json) = describe(folder.path()).await;
+    assert_eq!((text.clone(), json), describe(machine.path()).await);
     assert!(text.contains("batch 17") && !text.contains("sesame"), "{text}");
 }
 
@@ -133,7 +133,7 @@ async fn what_could_not_be_read_could_not_be_read_in_the_capture_either() {
     write(machine.path(), "sys/class/dmi/id/sys_vendor", &[b'x'; 5000]);
     let folder = tempfile::tempdir().unwrap();
     let own = capture(&Layout::new(machine.path()), folder.path()).await.unwrap();
-    assert_eq!(said(folder.path()).await, said(machine.path()).await);
+    assert_eq!(describe(folder.path()).await, describe(machine.path()).await);
     let states: Vec<_> = own.unreadable.iter().map(|one| (one.from.as_str(), one.state)).collect();
     assert_eq!(
         states,

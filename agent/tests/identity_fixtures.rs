@@ -203,7 +203,7 @@ async fn surveyed(fixture: &str) -> Survey {
     survey(&Layout::new(root)).await
 }
 
-/// What a fixture's sources could not say.
+/// The gaps in a fixture's sources.
 fn unreadable_of(fixture: &str) -> &'static [&'static str] {
     match fixture {
         "chromebase-attested" => &["/sys/firmware/vpd/rw_raw"],

@@ -13,7 +13,7 @@ use unbox_agent::{
 };
 use unbox_common::models::Models;
 
-/// What a survey says, one thing a line. What cannot be shown as it is, is escaped.
+/// Returns a survey's findings, one a line, with special characters escaped.
 async fn said_of(machine: &Path) -> String {
     let survey = survey(&Layout::new(machine)).await;
     let shown = SurveyReport::new(&survey, Models::built_in());

@@ -31,7 +31,7 @@ pub fn document() -> Result<String, Box<dyn Error>> {
     Ok(text)
 }
 
-/// What is written, for each kind.
+/// The rules as they are written, for each kind.
 const WRITTEN: [(IdentifierKind, &[&str]); 11] = [
     (IdentifierKind::SerialNumber, &[" pf0abcde ", "Default string", "PF0ÄBC"]),
     (IdentifierKind::ServiceTag, &["7xk9q13", "7XK9Q1"]),

@@ -46,7 +46,7 @@ impl Doubt {
         }
     }
 
-    /// Whether certainly no device can show the set, as far as its maker has published.
+    /// Returns true if no device can show the set, as far as its maker has published.
     #[must_use]
     pub const fn is_certain(&self) -> bool {
         match self {

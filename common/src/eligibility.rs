@@ -194,7 +194,7 @@ impl Reason {
         }
     }
 
-    /// Whether something is missing, rather than wrong.
+    /// Returns true if something is missing, rather than wrong.
     const fn is_missing(&self) -> bool {
         matches!(
             self,
@@ -399,8 +399,8 @@ fn broken_rule(model: &Model, unit: &Unit<'_>, serial: Option<&str>, id: &str) -
     }
 }
 
-/// Whether a machine type and model is that of this machine: the first four characters name it; the rest
-/// says how it was ordered.
+/// Returns true if a machine type and model is that of this machine: the first four characters name it; the
+/// rest says how it was ordered.
 fn is_machine(string: &MachineString, mtm: &str) -> bool {
     mtm.get(..4).is_none_or(|machine| machine.eq_ignore_ascii_case(string.machine_type()))
 }

@@ -43,7 +43,7 @@ pub fn contradictions(shown: &HardwareIdentity, known: &[&Identifier]) -> Vec<Re
     compared.into_iter().map(|(kind, _)| replaced_part(shown, known, kind)).collect()
 }
 
-/// Whether both have an identifier of this kind in common; `None` if one of them has none at all.
+/// Returns true if both have an identifier of this kind in common; `None` if one of them has none at all.
 fn agree(shown: &HardwareIdentity, known: &[&Identifier], kind: IdentifierKind) -> Option<bool> {
     let mut before = of_kind(known, kind).peekable();
     before.peek().and(shown.of_kind(kind).next())?;

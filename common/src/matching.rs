@@ -91,8 +91,9 @@ impl IdentifierSet {
         self.members.iter().filter(|one| !self.is_product_name(one)).all(|one| identity.shows(one))
     }
 
-    /// Whether a member is only a name of the product and need not be shown: beside an identifier that the
-    /// maker certifies, maker and model come from a price list, which the device's firmware does not know.
+    /// Returns true if a member is only a name of the product and need not be shown: beside an identifier
+    /// that the maker certifies, maker and model come from a price list, which the device's firmware does
+    /// not know.
     #[must_use]
     pub fn is_product_name(&self, member: &Identifier) -> bool {
         self.rank == Rank::CertifiedDeviceId && member.kind().rank().is_none()
@@ -124,7 +125,7 @@ pub struct RegisteredClaim {
 pub struct Bound {
     /// The time of its first enrollment.
     pub since: Timestamp,
-    /// Whether its key is the one that the device to be matched says it holds.
+    /// True if its key is the one that the device to be matched says it holds.
     pub has_key: bool,
     /// The identity that it showed when it last enrolled.
     pub identity: Option<HardwareIdentity>,
@@ -210,8 +211,8 @@ impl Whole<'_> {
         self.claim.bound.as_ref().is_some_and(|bound| bound.has_key)
     }
 
-    /// Whether the device is the one that enrolled by this claim, before any other owner's claim was
-    /// registered.
+    /// Returns true if the device is the one that enrolled by this claim, before any other owner's claim
+    /// was registered.
     fn is_enrolled_device(&self, identity: &HardwareIdentity, whole: &[Whole<'_>]) -> bool {
         let Some(Bound { since, identity: Some(enrolled), .. }) = &self.claim.bound else { return false };
         let mut others = whole.iter().filter(|one| one.claim.owner != self.claim.owner);
@@ -219,9 +220,9 @@ impl Whole<'_> {
     }
 }
 
-/// Whether all identifiers that a machine has only one of are unchanged; for a machine that shows none of
-/// those, whether everything is still there. A card with an address or a modem may come from another
-/// machine.
+/// Returns true if all identifiers that a machine has only one of are unchanged; for a machine that shows
+/// none of those, whether everything is still there. A card with an address or a modem may come from
+/// another machine.
 fn is_same_machine(now: &HardwareIdentity, enrolled: &HardwareIdentity) -> bool {
     let identifies = |kind: IdentifierKind| kind.rank().is_some_and(|rank| rank != Rank::Key);
     let (mut has_same, mut has_other) = (false, false);

@@ -147,8 +147,8 @@ pub const fn reach_of_login(as_root: bool) -> Reach {
     if as_root { Reach::Privileged("who may log in and who becomes root") } else { Reach::Open }
 }
 
-/// Whether a unit that is named with specifiers may turn out to be one of Unbox's: only the text before the
-/// first specifier is known.
+/// Returns true if a unit that is named with specifiers may turn out to be one of Unbox's: only the text
+/// before the first specifier is known.
 fn may_be_own_unit(unit: &str) -> bool {
     match unit.split_once('%') {
         None => matches!(reach_of_unit(unit), Reach::Never(_)),
@@ -159,7 +159,7 @@ fn may_be_own_unit(unit: &str) -> bool {
     }
 }
 
-/// Whether a name matches a pattern, in which `*` stands for any text, even none.
+/// Returns true if a name matches a pattern, in which `*` stands for any text, even none.
 fn matches_name(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

@@ -1,8 +1,8 @@
 //! Text for people: the characters that it may hold, so that no screen obeys, hides or reorders any of it.
 
-/// Whether a terminal would obey a character, or hide or reorder others because of it: control characters,
-/// the controls of the bidirectional algorithm (UAX #9), and characters without a glyph, among them the
-/// fillers of Hangul and the blank of Braille.
+/// Returns true if a terminal would obey a character, or hide or reorder others because of it: control
+/// characters, the controls of the bidirectional algorithm (UAX #9), and characters without a glyph, among
+/// them the fillers of Hangul and the blank of Braille.
 #[must_use]
 pub fn is_invisible(char: char) -> bool {
     char.is_control()
@@ -11,7 +11,7 @@ pub fn is_invisible(char: char) -> bool {
             | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Whether a character can stand in a text that people wrote for people. The two joiners, although
+/// Returns true if a character can stand in a text that people wrote for people. The two joiners, although
 /// invisible themselves, are needed to spell Persian, Hindi and other languages.
 #[must_use]
 pub fn is_readable(char: char) -> bool {

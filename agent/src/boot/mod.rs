@@ -11,14 +11,13 @@
 mod command_line;
 pub mod fat;
 pub mod io;
-mod layout;
 mod medium;
 mod settings;
 mod token;
 mod trust;
 
+pub use crate::layout::Layout;
 pub use io::BootError;
-pub use layout::Layout;
 pub use medium::{Found, Medium};
 pub use settings::{Fragment, Inputs, InvalidFragment, InvalidSettings, Origin, Server, Settings, Token};
 
@@ -71,4 +70,6 @@ pub struct StartingPoint {
     pub config: Option<PathBuf>,
     /// The folder of systemd's credentials, `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
+    /// True for a process that systemd starts, as often as its units say.
+    pub is_unit: bool,
 }

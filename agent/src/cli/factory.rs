@@ -1,17 +1,17 @@
 //! `factory register`: the last step in a factory, and the options for a station's access to its server.
 
 use crate::{
-    boot::Layout,
-    console::chain,
     entropy::Entropy,
     exit::Exit,
     identity,
+    layout::Layout,
     station::{
         Verdict,
         factory::{Bundle, FactoryError, Outcome, prepare, register},
         report::json_line,
         server_client::{self, KEY_CREDENTIAL, ServerClientSettings},
     },
+    text::chain,
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand};

@@ -1,11 +1,11 @@
 //! `label`: a picture of a unit's label, or printer commands for it.
 
 use crate::{
-    boot::Layout,
-    console::chain,
     exit::Exit,
     files, identity,
+    layout::Layout,
     station::{Verdict, print::UnitLabel},
+    text::chain,
 };
 use anyhow::Context as _;
 use clap::Args;

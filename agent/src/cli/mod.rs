@@ -184,6 +184,7 @@ pub fn run(args: Args, stopwatch: Stopwatch) -> anyhow::Result<Exit> {
         root,
         config: args.config,
         credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        is_unit: std::env::var_os("INVOCATION_ID").is_some(),
     };
     let layout = Layout::new(&from.root);
     let (attempts, stage) = match &asked {

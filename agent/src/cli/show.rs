@@ -2,12 +2,13 @@
 
 use crate::{
     boot::{self, Found, Layout, StartingPoint},
-    console::{StatusFile, chain, escape_json, plain},
+    console::StatusFile,
     driver::Session,
     exit::Exit,
     files, identity,
     ledger::{self, io::LedgerError},
     report,
+    text::{chain, escape_json, plain},
 };
 use anyhow::Context as _;
 use serde::Serialize;
@@ -90,7 +91,7 @@ struct EffectiveSettings {
 #[derive(Debug, Serialize)]
 struct ShownMedium {
     name: String,
-    /// Whether there is a token on it.
+    /// True if there is a token on it.
     has_token: bool,
     /// The reason why it is not used.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,6 @@
 use super::sources::Sources;
 use crate::{
     clock,
-    console::chain,
     exit::Exit,
     station::{
         Verdict,
@@ -15,6 +14,7 @@ use crate::{
         shift::Shift,
         test_station::{Equipment, Place, Server, StationStatus, TestStation},
     },
+    text::chain,
 };
 use anyhow::Context as _;
 use clap::Args;

@@ -2,7 +2,6 @@
 
 use super::sources::Sources;
 use crate::{
-    console::chain,
     exit::Exit,
     files::{self, Attributes, Entry},
     station::{
@@ -14,6 +13,7 @@ use crate::{
         report::{RunReport, UnitReport, json_line, run_text, unit_text},
         units::{Registry, Summary, test_all},
     },
+    text::chain,
 };
 use anyhow::Context as _;
 use clap::Args;

@@ -6,20 +6,23 @@
 //! Whatever the result, it is written in this order: the outcome for the report, the ledger, the marker.
 //! After a power cut between two of them, only the remaining steps are repeated.
 
-use super::session::Session;
+use super::{lock::wait_for_lock, session::Session};
 use crate::{
+    AGENT_VERSION,
     boot::{self, Layout, Trust},
     clock::{self, Stopwatch, TrustedTime},
-    console::{Console, Situation, chain, plain},
+    console::{Console, Situation},
     entropy::Entropy,
     failure::{DeviceFault, Failure},
-    files, handover,
-    handshake::{AGENT_VERSION, key_file},
+    files::{self, Lock},
+    handover,
+    handshake::key_file,
     install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, LostRecord, System},
     ledger::{self, Enrollment, Event, Ledger, Phase, Refused},
     machine::Machine,
     payload::{self, Requester, accept, io::StoredGrant},
     report::{self, Noted, OutcomeFile},
+    text::{chain, plain},
 };
 use std::{path::Path, time::Duration};
 use unbox_common::{
@@ -59,10 +62,11 @@ pub(super) struct Applier<'a> {
     entries: Vec<Noted>,
     /// This machine's identifiers, if already known.
     machine: Option<Machine>,
+    _lock: Lock,
 }
 
 impl<'a> Applier<'a> {
-    /// Opens the ledger, and completes work that a power cut interrupted.
+    /// Waits until no other process writes the privileged side's state, opens the ledger, and completes work that a power cut interrupted.
     pub(super) fn begin(
         session: &'a mut Session,
         identity: Option<&HardwareIdentity>,
@@ -70,6 +74,7 @@ impl<'a> Applier<'a> {
     ) -> Result<Self, Failure> {
         let layout = session.layout.clone();
         files::make_directory(&layout.state(), files::PUBLIC_DIRECTORY)?;
+        let lock = wait_for_lock(&layout)?;
         let mut opened = ledger::io::open(&layout)?;
         if let Some(aside) = &opened.damaged {
             tracing::error!(moved_to = %aside.display(), "the ledger was damaged");
@@ -94,6 +99,7 @@ impl<'a> Applier<'a> {
             ledger: opened.ledger,
             entries: Vec::new(),
             machine: identity.map(Machine::from_identity),
+            _lock: lock,
         };
         applier.resume()?;
         applier.check_machine()?;
@@ -411,8 +417,8 @@ impl<'a> Applier<'a> {
     }
 }
 
-/// Whether this outcome is the last word about its grant. An outcome unknown to the ledger is not: the
-/// ledger may have been damaged since.
+/// Returns true if this outcome is the last word about its grant. An outcome unknown to the ledger is not:
+/// the ledger may have been damaged since.
 fn is_final(last: &OutcomeFile, ledger: &Ledger) -> bool {
     match &last.outcome {
         Outcome::Rejected { .. } => !last.tries_again,

@@ -41,7 +41,7 @@ pub(super) async fn enroll_anew(
 /// server with the same keys, even after it expired.
 fn prior_enrollment(context: &BootContext) -> Result<Option<PriorEnrollment>, Failure> {
     let Some(enrolled) = report::io::read_enrolled(&context.layout)? else { return Ok(None) };
-    let payload_version = readable_ledger(context)?.floor.and_then(|floor| floor.payload_version);
+    let payload_version = readable_ledger(context)?.ledger.floor.and_then(|floor| floor.payload_version);
     let certificate = enrolled.certificate_chain.into_iter().next();
     Ok(certificate.map(|certificate| PriorEnrollment { certificate, payload_version }))
 }

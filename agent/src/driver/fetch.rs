@@ -5,17 +5,19 @@
 
 use super::session::Session;
 use crate::{
+    AGENT_VERSION,
     boot::BootContext,
-    console::{Console, Situation, chain, plain},
+    console::{Console, Situation},
     failure::{DeviceFault, Failure, Rejection},
     files::{self, FilesError},
     handshake::{
-        self, AGENT_VERSION, CertificateChain, DeviceKey,
+        self, CertificateChain, DeviceKey,
         client::{Client, ClientSettings},
     },
     ledger::{self, Event, Ledger, Refused, io::LedgerError},
     payload::{self, Requester, accept, version_of},
     report::{self, Enrolled, Noted},
+    text::{chain, plain},
 };
 use unbox_common::{
     bytes::Nonce,
@@ -37,7 +39,7 @@ pub(super) async fn accept_grant(
     nonce: Nonce,
 ) -> Result<(), Failure> {
     let context = follow_roots(context, &grant.roots)?;
-    let ledger = readable_ledger(&context)?;
+    let ledger = readable_ledger(&context)?.ledger;
     let requester = Requester { key_digest: Some(key.public().digest()), nonce: Some(nonce) };
     match accept(grant, &context.trust, &ledger, requester, Session::now(&context)) {
         Ok(payload) => {
@@ -79,7 +81,7 @@ fn revalidate(
         return Ok(None);
     }
     let requester = Requester { key_digest: Some(key.public().digest()), nonce: None };
-    let payload = accept(&grant, &context.trust, &readable_ledger(context)?, requester, now).ok();
+    let payload = accept(&grant, &context.trust, &readable_ledger(context)?.ledger, requester, now).ok();
     Ok(payload.map(|payload| (grant, payload)))
 }
 
@@ -153,7 +155,7 @@ pub(super) async fn replace_damaged(context: &BootContext, key: &DeviceKey) -> R
     let Some(stored) = stored.filter(|stored| is_broken && stored.digest == last.grant) else {
         return Ok(());
     };
-    let (ledger, now) = (readable_ledger(context)?, Session::now(context));
+    let (ledger, now) = (readable_ledger(context)?.ledger, Session::now(context));
     let requester = Requester { key_digest: Some(key.public().digest()), nonce: None };
     match accept(&stored.grant, &context.trust, &ledger, requester, now) {
         Ok(payload) => fetch(context, &payload, None).await,
@@ -179,11 +181,18 @@ pub(super) fn follow_roots(
     Ok(context)
 }
 
-/// Returns the ledger as the privileged side will see it when it runs: a damaged ledger counts as empty,
-/// and one from another machine's disk as marked as such.
-pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> {
+/// The ledger as the privileged side will see it when it runs.
+pub(super) struct ReadableLedger {
+    /// The ledger: a damaged one counts as empty, and one from another machine's disk as marked as such.
+    pub(super) ledger: Ledger,
+    pub(super) is_damaged: bool,
+}
+
+pub(super) fn readable_ledger(context: &BootContext) -> Result<ReadableLedger, Failure> {
     let ledger = match ledger::io::read(&context.layout) {
-        Err(error) if error.is_damaged() => return Ok(Ledger::new_after_damage(None)),
+        Err(error) if error.is_damaged() => {
+            return Ok(ReadableLedger { ledger: Ledger::new_after_damage(None), is_damaged: true });
+        }
         read => read.map_err(|error: LedgerError| DeviceFault::from(error))?,
     };
     let own = handshake::key_file::machine(&context.layout)?;
@@ -191,10 +200,12 @@ pub(super) fn readable_ledger(context: &BootContext) -> Result<Ledger, Failure> 
         (Some(enrolled), Some(own)) => enrolled.is_other_than(own),
         _ => false,
     };
-    if is_anothers && ledger.enrollment().is_some() {
-        return Ok(ledger.handle(Event::MachineChanged)?);
-    }
-    Ok(ledger)
+    let ledger = if is_anothers && ledger.enrollment().is_some() {
+        ledger.handle(Event::MachineChanged)?
+    } else {
+        ledger
+    };
+    Ok(ReadableLedger { ledger, is_damaged: false })
 }
 
 /// Tells the server that its offer is rejected here, and returns the rejection.

@@ -8,6 +8,7 @@
 mod apply;
 mod enroll;
 mod fetch;
+mod lock;
 mod ready;
 mod reset;
 mod round;

@@ -2,10 +2,10 @@
 
 use super::{
     enroll::enroll_anew,
-    fetch::{accept_grant, follow_roots, readable_ledger, replace_damaged, resume},
+    fetch::{accept_grant, follow_roots, replace_damaged, resume},
     session::Session,
     stages::stop,
-    state::NetworkState,
+    state::{NetworkSide, NetworkState},
 };
 use crate::{
     boot::BootContext,
@@ -14,7 +14,7 @@ use crate::{
     files,
     handshake::{self, CertificateChain, DeviceKey},
     ledger::{self, Ledger},
-    payload,
+    payload::io::StoredGrant,
     report::{self, Enrolled, NextAction, Standing, next_action},
 };
 use std::time::Duration;
@@ -102,16 +102,23 @@ pub(super) async fn perform(
         Ok(None) => replace_damaged(&context, &key).await.err(),
         Err(failure) => Some(failure),
     };
-    let answer = match NetworkState::read(session, &context)? {
+    let NetworkSide { state, enrolled, ledger, handed_over } = NetworkSide::read(session, &context)?;
+    let handed_over = handed_over.as_ref();
+    let answer = match (state, enrolled) {
+        // The file is lost, and no handshake starts for a device that is marked as enrolled.
+        (NetworkState::Unenrolled, _) if ledger.enrollment().is_some() => Ok(Answer::EnrollAgain),
         (NetworkState::Unenrolled, _) | (_, None) => {
             return unfinished.map_or(Ok(RoundEnd::NotEnrolled), Err);
         }
         (NetworkState::Expired, _) => Ok(Answer::EnrollAgain),
-        (_, Some(enrolled)) => report_and_check_in(session, &context, &key, enrolled, when).await,
+        (_, Some(enrolled)) => {
+            let own = Own { enrolled, ledger, handed_over };
+            report_and_check_in(session, &context, &key, own, when).await
+        }
     };
     match answer {
         Ok(Answer::Rest(pause)) => {
-            remind_installer(&context)?;
+            remind_installer(&context, handed_over)?;
             unfinished.map_or(Ok(RoundEnd::Rest(pause)), Err)
         }
         Ok(Answer::Install(grant, nonce)) => {
@@ -129,13 +136,19 @@ pub(super) async fn perform(
 
 /// Touches a grant that the installer has not dealt with, which wakes it: systemd notices no change of the
 /// file until the installer's process has ended, and a grant may arrive just before that.
-fn remind_installer(context: &BootContext) -> Result<(), Failure> {
-    let path = context.layout.grant();
-    let Some(stored) = payload::io::read_grant(&path).ok().flatten() else { return Ok(()) };
+fn remind_installer(context: &BootContext, handed_over: Option<&StoredGrant>) -> Result<(), Failure> {
+    let Some(stored) = handed_over else { return Ok(()) };
     if report::io::read_outcome(&context.layout)?.is_none_or(|last| last.grant != stored.digest) {
-        files::touch(&path)?;
+        files::touch(&context.layout.grant())?;
     }
     Ok(())
+}
+
+/// The device's files before a check-in.
+struct Own<'a> {
+    enrolled: Enrolled,
+    ledger: Ledger,
+    handed_over: Option<&'a StoredGrant>,
 }
 
 /// The server's answer to a report and check-in.
@@ -148,8 +161,9 @@ enum Answer {
     EnrollAgain,
 }
 
-/// Whether the server says that this enrollment is over: a newer one replaced it, as on a disk restored
-/// from a copy, or another authority issues certificates now. The key is known, and may enroll again.
+/// Returns true if the server says that this enrollment is over: a newer one replaced it, as on a disk
+/// restored from a copy, or another authority issues certificates now. The key is known, and may enroll
+/// again.
 fn ends_enrollment(failure: &Failure) -> bool {
     match failure {
         Failure::Refused(refusal) => refusal.problem.kind == RefusalKind::ProofRequired,
@@ -163,12 +177,12 @@ async fn report_and_check_in(
     session: &Session,
     context: &BootContext,
     key: &DeviceKey,
-    enrolled: Enrolled,
+    own: Own<'_>,
     when: When,
 ) -> Result<Answer, Failure> {
     let layout = &context.layout;
     let now = Session::now(context);
-    let ledger = readable_ledger(context)?;
+    let Own { enrolled, ledger, handed_over } = own;
     let is_managed = ledger.installed_payload().is_some();
     let mut queue = report::io::read_queue(layout, enrolled.generation)?;
     let pause = match when {
@@ -190,7 +204,7 @@ async fn report_and_check_in(
         enrolled: &enrolled,
         certificate: &certificate,
         ledger: &ledger,
-        healthy: is_healthy(context, &ledger),
+        healthy: is_healthy(context, &ledger, handed_over),
         root_version: context.trust.root.version,
     };
     let nonce = session.entropy.nonce()?;
@@ -229,13 +243,12 @@ fn store_news(
     Ok(enrolled)
 }
 
-/// Whether the installed payload is healthy as far as the network side can see: its unit is active.
-fn is_healthy(context: &BootContext, ledger: &Ledger) -> bool {
+/// Returns true if the installed payload is healthy as far as the network side can see: its unit is active.
+fn is_healthy(context: &BootContext, ledger: &Ledger, handed_over: Option<&StoredGrant>) -> bool {
     let Some(installed) = ledger.installed_payload() else {
         return true;
     };
-    let stored = payload::io::read_grant(&context.layout.grant()).ok().flatten();
-    let unit: Option<UnitName> = stored
+    let unit: Option<UnitName> = handed_over
         .and_then(|stored| stored.grant.payload.verify(&context.trust.root.payload_keys).ok())
         .filter(|payload| payload.version == installed.version)
         .and_then(|payload| payload.dpc.as_ref().and_then(|dpc| dpc.unit.clone()));

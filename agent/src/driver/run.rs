@@ -5,15 +5,16 @@ use super::{
     round::{self, RoundEnd, When},
     session::Session,
     stages::stop,
-    state::NetworkState,
+    state::NetworkSide,
 };
 use crate::{
-    console::{Situation, chain},
+    console::Situation,
     exit::Exit,
     failure::{DeviceFault, Failure},
     files, identity,
     ledger::{Ledger, Phase},
     report::{self, OutcomeFile},
+    text::chain,
 };
 use std::time::Duration;
 use unbox_common::{identity::HardwareIdentity, protocol::latest::Outcome, refusal::Disposition};
@@ -71,7 +72,7 @@ async fn take_turn(session: &mut Session, identity: &HardwareIdentity, when: Whe
     };
     note_refusal(session, &applied, &ledger);
     let context = session.context()?;
-    if !NetworkState::read(session, &context)?.0.needs_no_handshake() {
+    if !NetworkSide::read(session, &context)?.state.needs_no_handshake() {
         applied?;
         round::ask_for_grant(session, identity).await?;
         return Ok(Turn::Again);

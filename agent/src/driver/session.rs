@@ -42,13 +42,19 @@ impl Session {
         attempts: Option<u32>,
         waits: Arc<dyn Waits>,
     ) -> Self {
+        let layout = Layout::new(&from.root);
+        let pacer = if from.is_unit {
+            Pacer::kept_in(layout.pace(), Arc::clone(&waits))
+        } else {
+            Pacer::new(Arc::clone(&waits))
+        };
         Self {
-            layout: Layout::new(&from.root),
+            layout,
             from,
             console,
             entropy: Entropy::system(),
             tries: Tries::new(attempts),
-            pacer: Pacer::new(Arc::clone(&waits)),
+            pacer,
             waits,
             media: Vec::new(),
         }
@@ -117,7 +123,7 @@ impl Session {
         self.media = media;
     }
 
-    /// Makes a client for messages to the server, at the pace of this process.
+    /// Makes a client for messages to the server, at the pace of this device.
     pub(super) fn client(
         &self,
         context: &BootContext,

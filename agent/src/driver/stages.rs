@@ -4,16 +4,17 @@ use super::{
     apply::{Applied, Applier},
     round::{self, RoundEnd, When},
     session::Session,
-    state::NetworkState,
+    state::NetworkSide,
 };
 use crate::{
     boot::{self, Found},
-    console::{Situation, chain},
+    console::Situation,
     exit::Exit,
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
     identity, ledger,
     machine::Machine,
+    text::chain,
 };
 use std::{io, os::fd::AsFd as _, path::Path};
 use unbox_common::{identity::HardwareIdentity, refusal::Disposition};
@@ -84,9 +85,9 @@ pub(crate) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
     if let Err(failure) = bind_key(session) {
         return stop(session, &failure);
     }
-    let state = session.context().and_then(|context| NetworkState::read(session, &context));
-    match state {
-        Ok((state, _)) if state.needs_no_handshake() => {
+    let side = session.context().and_then(|context| NetworkSide::read(session, &context));
+    match side {
+        Ok(side) if side.state.needs_no_handshake() => {
             return Ok(exit_at_rest(session, "This device is enrolled, or about to be."));
         }
         Ok(_) => {}

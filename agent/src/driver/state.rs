@@ -11,12 +11,16 @@
 //!     '------------ a new enrollment <---- Expired <------- certificate or ledger lost ----'
 //! ```
 
-use super::{fetch::readable_ledger, session::Session};
+use super::{
+    fetch::{ReadableLedger, readable_ledger},
+    session::Session,
+};
 use crate::{
     boot::BootContext,
     failure::Failure,
     handshake::{self, CertificateChain},
-    ledger, payload,
+    ledger::Ledger,
+    payload::{self, io::StoredGrant},
     report::{self, Enrolled},
 };
 
@@ -40,7 +44,7 @@ pub(super) enum NetworkState {
 
 /// The files that the state follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Found {
+struct Files {
     /// The certificate in the enrollment's file is valid; `None` without such a file.
     certificate_is_valid: Option<bool>,
     ledger_is_damaged: bool,
@@ -57,7 +61,7 @@ enum Grant {
     HandedOver,
 }
 
-impl Found {
+impl Files {
     const fn state(self) -> NetworkState {
         match self {
             Self { grant: Some(Grant::Pending), .. } => NetworkState::Fetching,
@@ -72,15 +76,23 @@ impl Found {
     }
 }
 
-impl NetworkState {
-    /// Reads the state from the disk, with the enrollment if there is one.
+/// The files of the network side, each read once.
+#[derive(Debug)]
+pub(super) struct NetworkSide {
+    pub(super) state: NetworkState,
+    pub(super) enrolled: Option<Enrolled>,
+    /// The ledger as the privileged side will see it.
+    pub(super) ledger: Ledger,
+    /// The grant that the installer has.
+    pub(super) handed_over: Option<StoredGrant>,
+}
+
+impl NetworkSide {
+    /// Reads the files.
     ///
     /// # Errors
     /// [`Failure`] if a file cannot be read.
-    pub(super) fn read(
-        session: &Session,
-        context: &BootContext,
-    ) -> Result<(Self, Option<Enrolled>), Failure> {
+    pub(super) fn read(session: &Session, context: &BootContext) -> Result<Self, Failure> {
         let layout = &context.layout;
         let enrolled = report::io::read_enrolled(layout)?;
         let certificate_is_valid = match &enrolled {
@@ -91,23 +103,26 @@ impl NetworkState {
             }
             None => None,
         };
-        let is_handed_over = || payload::io::read_grant(&layout.grant()).is_ok_and(|grant| grant.is_some());
+        let handed_over = payload::io::read_grant(&layout.grant()).ok().flatten();
         let grant = if layout.pending_grant().exists() {
             Some(Grant::Pending)
         } else {
-            is_handed_over().then_some(Grant::HandedOver)
+            handed_over.is_some().then_some(Grant::HandedOver)
         };
-        let found = Found {
+        let ReadableLedger { ledger, is_damaged } = readable_ledger(context)?;
+        let files = Files {
             certificate_is_valid,
-            ledger_is_damaged: ledger::io::read(layout).is_err_and(|error| error.is_damaged()),
+            ledger_is_damaged: is_damaged,
             grant,
-            is_installed: readable_ledger(context)?.installed_payload().is_some(),
+            is_installed: ledger.installed_payload().is_some(),
         };
-        Ok((found.state(), enrolled))
+        Ok(Self { state: files.state(), enrolled, ledger, handed_over })
     }
+}
 
-    /// Whether nothing is left to enroll: the installer has its grant or has dealt with it. One that it
-    /// refused is replaced by a check-in.
+impl NetworkState {
+    /// Returns true if the installer has its grant or has dealt with it. A grant that it refused is replaced
+    /// by a check-in.
     pub(super) const fn needs_no_handshake(self) -> bool {
         matches!(self, Self::HandedOver | Self::Enrolled)
     }
@@ -118,8 +133,8 @@ mod tests {
     use super::*;
 
     /// Every combination of the files.
-    fn all() -> impl Iterator<Item = Found> {
-        (0..36_u8).map(|number| Found {
+    fn all() -> impl Iterator<Item = Files> {
+        (0..36_u8).map(|number| Files {
             certificate_is_valid: [None, Some(false), Some(true)][usize::from(number / 12)],
             ledger_is_damaged: number & 1 != 0,
             grant: [None, Some(Grant::Pending), Some(Grant::HandedOver)][usize::from(number % 12 / 4)],
@@ -129,37 +144,37 @@ mod tests {
 
     #[test]
     fn a_grant_that_lacks_artifacts_is_fetched_before_anything_else() {
-        for found in all() {
+        for files in all() {
             assert_eq!(
-                found.state() == NetworkState::Fetching,
-                found.grant == Some(Grant::Pending),
-                "{found:?}"
+                files.state() == NetworkState::Fetching,
+                files.grant == Some(Grant::Pending),
+                "{files:?}"
             );
         }
     }
 
     #[test]
     fn only_a_valid_enrollment_with_sound_records_is_used() {
-        for found in all().filter(|found| found.grant != Some(Grant::Pending)) {
-            let is_used = found.certificate_is_valid == Some(true) && !found.ledger_is_damaged;
-            let expected = match found.certificate_is_valid {
+        for files in all().filter(|files| files.grant != Some(Grant::Pending)) {
+            let is_used = files.certificate_is_valid == Some(true) && !files.ledger_is_damaged;
+            let expected = match files.certificate_is_valid {
                 None => NetworkState::Unenrolled,
                 Some(_) if !is_used => NetworkState::Expired,
-                Some(_) if found.is_installed => NetworkState::Enrolled,
-                Some(_) if found.grant == Some(Grant::HandedOver) => NetworkState::HandedOver,
+                Some(_) if files.is_installed => NetworkState::Enrolled,
+                Some(_) if files.grant == Some(Grant::HandedOver) => NetworkState::HandedOver,
                 Some(_) => NetworkState::Unserved,
             };
-            assert_eq!(found.state(), expected, "{found:?}");
+            assert_eq!(files.state(), expected, "{files:?}");
         }
     }
 
     #[test]
     fn a_handshake_is_needed_until_the_installer_has_its_grant() {
-        for found in all() {
-            let is_enrolled = found.certificate_is_valid == Some(true) && !found.ledger_is_damaged;
-            let has_grant = found.grant == Some(Grant::HandedOver) || found.is_installed;
-            let expected = is_enrolled && has_grant && found.grant != Some(Grant::Pending);
-            assert_eq!(found.state().needs_no_handshake(), expected, "{found:?}");
+        for files in all() {
+            let is_enrolled = files.certificate_is_valid == Some(true) && !files.ledger_is_damaged;
+            let has_grant = files.grant == Some(Grant::HandedOver) || files.is_installed;
+            let expected = is_enrolled && has_grant && files.grant != Some(Grant::Pending);
+            assert_eq!(files.state().needs_no_handshake(), expected, "{files:?}");
         }
     }
 }

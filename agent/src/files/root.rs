@@ -212,7 +212,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a path may lead from an object owned by `from` to one owned by `to`, as in systemd's
+/// Returns true if a path may lead from an object owned by `from` to one owned by `to`, as in systemd's
 /// `CHASE_SAFE`.
 fn is_safe_transition(from: Option<u32>, to: u32) -> bool {
     from.is_none_or(|from| from == 0 || from == to)

@@ -47,7 +47,7 @@ impl Within {
         }
     }
 
-    /// Whether such a folder or file exists, or an obstacle keeps us from finding out.
+    /// Returns true if such a folder or file exists, or an obstacle keeps us from finding out.
     #[must_use]
     pub fn exists(&self, path: &Path) -> bool {
         !matches!(self.open_path(path, OFlag::O_PATH), Err(Errno::ENOENT))

@@ -70,13 +70,13 @@ impl CertificateChain {
         self.not_after
     }
 
-    /// Whether the certificate has not expired.
+    /// Returns true if the certificate has not expired.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         now < self.not_after
     }
 
-    /// Whether less than a third of its lifetime is left.
+    /// Returns true if less than a third of its lifetime is left.
     #[must_use]
     pub fn needs_renewal(&self, now: Timestamp) -> bool {
         let life = self.not_after.duration_since(self.not_before);

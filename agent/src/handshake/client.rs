@@ -1,7 +1,8 @@
 //! The only HTTP client: TLS 1.3 to the anchors of the image, no redirects, every answer capped.
 
-use super::{AGENT_VERSION, CertificateChain, DeviceKey};
+use super::{CertificateChain, DeviceKey};
 use crate::{
+    AGENT_VERSION,
     boot::{BootContext, Trust},
     clock::TrustedTime,
     failure::{DeviceFault, Failure, Misbehaviour, Refusal, TransportError},
@@ -310,7 +311,7 @@ async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Fail
     Ok(bytes)
 }
 
-/// Whether a server refuses a client's certificate by this alert (RFC 8446, section 6.2).
+/// Returns true if a server refuses a client's certificate by this alert (RFC 8446, section 6.2).
 const fn is_about_a_certificate(alert: AlertDescription) -> bool {
     use AlertDescription::{
         AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
@@ -368,9 +369,9 @@ fn tls_cause(error: &reqwest::Error) -> Option<rustls::Error> {
 mod tests {
     use super::*;
     use crate::{
-        boot::Layout,
         entropy::Entropy,
         handshake::certificate_of,
+        layout::Layout,
         test_server::{CERTIFIED_FROM, NOW, TestServer},
     };
 

@@ -1,7 +1,7 @@
 //! The exchange itself, without any I/O: the order of messages, and the required content of each.
 
-use super::{AGENT_VERSION, CertificateChain};
-use crate::failure::Misbehaviour;
+use super::CertificateChain;
+use crate::{AGENT_VERSION, failure::Misbehaviour};
 use serde::de::DeserializeOwned;
 use unbox_common::{
     bytes::{Bytes, Nonce},

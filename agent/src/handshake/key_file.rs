@@ -12,6 +12,7 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 use std::{
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
+    path::PathBuf,
 };
 use unbox_common::{identity::HardwareIdentity, secret::Secret, trust::DevicePublicKey};
 
@@ -145,7 +146,7 @@ fn stored_key(layout: &Layout, entropy: &Entropy) -> Result<Option<DeviceKey>, K
     }
 }
 
-/// Whether the file is a complete document, whatever its content.
+/// Returns true if the file is a complete document, whatever its content.
 fn is_whole(text: &[u8]) -> bool {
     match text {
         [b'{', ..] => serde_json::from_slice::<serde_json::Value>(text).is_ok(),
@@ -196,17 +197,25 @@ fn new_key(layout: &Layout, entropy: &Entropy) -> Result<DeviceKey, KeyError> {
     }
 }
 
-/// Whether the key's file cannot be used on this device: it is damaged, not a key, readable by everybody,
-/// or for a TPM that this device does not have. A TPM that is there and cannot be asked now may have it.
+/// Returns true if the key's file cannot be used on this device: it is damaged, not a key, readable by
+/// everybody or not by the network side, or for a TPM that this device does not have. A TPM that is there and cannot be asked now may
+/// have it.
 #[must_use]
 pub fn is_unusable(layout: &Layout, entropy: &Entropy) -> bool {
     match stored_key(layout, entropy) {
         Ok(None) => false,
+        Ok(Some(_)) if !is_the_network_sides(layout) => true,
         Ok(Some(key)) => {
             key.tpm().is_some_and(|tpm| matches!(tpm.is_in_this_tpm(), Ok(false) | Err(TpmError::Absent)))
         }
         Err(_) => true,
     }
+}
+
+/// Returns true if the key's file belongs to the owner of the exchange, who has to read it.
+fn is_the_network_sides(layout: &Layout) -> bool {
+    let owner = |path: PathBuf| path.symlink_metadata().ok().map(|metadata| metadata.uid());
+    owner(layout.device_key()) == owner(layout.exchange())
 }
 
 #[cfg(test)]

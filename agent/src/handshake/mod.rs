@@ -26,6 +26,3 @@ pub(crate) use exchange::read;
 
 #[cfg(test)]
 pub(crate) use certificate::tests::{certificate as certificate_of, certificate_of_spki};
-
-/// Version of the agent, in messages and in `User-Agent`.
-pub const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");

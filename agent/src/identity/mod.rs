@@ -165,7 +165,7 @@ impl Survey {
     }
 }
 
-/// Whether the maximum of shown identifiers of this kind is reached.
+/// Returns true if the maximum of shown identifiers of this kind is reached.
 fn is_complete(accepted: &[(Observed, String)], kind: IdentifierKind) -> bool {
     accepted.iter().filter(|(one, _)| one.identifier.kind() == kind).count() >= kind.max_shown_values()
 }
@@ -192,7 +192,7 @@ impl fmt::Display for RefusedBecause {
 }
 
 impl SourcedValue {
-    /// Whether both values are the same, apart from white space and case.
+    /// Returns true if both values are the same, apart from white space and case.
     fn agrees_with(&self, other: &Self) -> bool {
         self.value.trim().eq_ignore_ascii_case(other.value.trim())
     }

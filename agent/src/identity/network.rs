@@ -26,7 +26,7 @@ pub(super) struct Interface {
     pub(super) permanent: Option<String>,
     /// The hardware or software behind it.
     pub(super) behind: Behind,
-    /// Whether the driver made the address up (`NET_ADDR_RANDOM`).
+    /// True if the driver made the address up (`NET_ADDR_RANDOM`).
     pub(super) is_random: bool,
 }
 

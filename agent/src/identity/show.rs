@@ -5,7 +5,7 @@ use super::{
     Disagreement, Eligible, Facts, PlaceResult, Refused, State, Survey, Unreadable, Verdict, eligibility,
     rank, warnings,
 };
-use crate::console::plain;
+use crate::text::plain;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,

@@ -18,7 +18,7 @@ pub(crate) struct Accounts {
 pub(crate) struct User {
     pub(crate) owner: Owner,
     pub(crate) home: String,
-    /// Whether the uid is 0, whatever the name.
+    /// True if the uid is 0, whatever the name.
     pub(crate) is_root: bool,
 }
 
@@ -45,7 +45,7 @@ impl Accounts {
         self.users.get(name.as_str())
     }
 
-    /// Whether this user's keys let somebody log in as root: the user is root, or has root's home.
+    /// Returns true if this user's keys let somebody log in as root: the user is root, or has root's home.
     pub(crate) fn logs_in_as_root(&self, name: &UserName) -> bool {
         let is_roots = |home: &str| self.root_homes().any(|of_root| of_root == home);
         self.user(name).is_some_and(|user| user.is_root || is_roots(&user.home))

@@ -20,7 +20,7 @@ pub struct Diversion {
 pub struct Choices {
     /// The diversions.
     pub diversions: BTreeSet<Diversion>,
-    /// What follows the last complete diversion in dpkg's list, which is then broken.
+    /// The rest of dpkg's list after its last complete diversion; with a rest, the list is broken.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub incomplete_diversion: String,
     /// Modes and owners set by the administrator (dpkg-statoverride(1)), in dpkg's own format.
@@ -125,7 +125,7 @@ impl Made {
         if changed { Choices::from_entries(entries) } else { now.clone() }
     }
 
-    /// Whether nothing was changed.
+    /// Returns true if nothing was changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -262,17 +262,17 @@ impl InstallError {
         Failure { kind: self.kind().to_owned(), detail, disposition: self.disposition() }
     }
 
-    /// Whether nothing was begun because there is too little room.
+    /// Returns true if nothing was begun because there is too little room.
     pub(super) fn is_out_of_space(&self) -> bool {
         self.reason() == Reason::NoSpace
     }
 
-    /// Whether a newer agent wrote the records of what is installed.
+    /// Returns true if a newer agent wrote the records of what is installed.
     pub(crate) const fn is_newer(&self) -> bool {
         matches!(self, Self::Journal(UnusableDocument::TooNew(_)) | Self::Record(UnusableDocument::TooNew(_)))
     }
 
-    /// Whether somebody else has put an obstacle in a managed path.
+    /// Returns true if somebody else has put an obstacle in a managed path.
     pub(super) fn is_obstruction(&self) -> bool {
         matches!(
             self,
@@ -281,7 +281,7 @@ impl InstallError {
         )
     }
 
-    /// Whether a program failed, timed out or had no effect.
+    /// Returns true if a program failed, timed out or had no effect.
     pub(super) const fn is_program_failure(&self) -> bool {
         use ProgramError::{Failed, TooSlow};
         matches!(

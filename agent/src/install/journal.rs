@@ -31,7 +31,7 @@ pub(crate) struct Head {
     pub(crate) plan: Plan,
     /// The record to install once the plan is done; nothing if everything is removed.
     pub(crate) record: Option<Record>,
-    /// Whether it is a removal that had no room for a way back.
+    /// True if it is a removal that had no room for a way back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) one_way: bool,
 }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use unbox_common::refusal::Disposition;
 
-    fn written(entries: &[Entry]) -> Vec<u8> {
+    fn write_all(entries: &[Entry]) -> Vec<u8> {
         let plan = Plan::default();
         let mut journal = line(&Head::new(plan, None)).unwrap();
         for entry in entries {
@@ -151,18 +151,18 @@ mod tests {
     #[test]
     fn the_lines_say_where_it_stands() {
         let entries = [Entry::Begin(1), Entry::Resumed, Entry::Begin(4), Entry::Begin(2)];
-        let read = Journal::parse(&written(&entries)).unwrap();
+        let read = Journal::parse(&write_all(&entries)).unwrap();
         assert_eq!((read.reached, read.resumed, read.direction), (4, 1, Direction::Forward));
-        let back = Journal::parse(&written(&[Entry::Begin(1), Entry::Back(failure())])).unwrap();
+        let back = Journal::parse(&write_all(&[Entry::Begin(1), Entry::Back(failure())])).unwrap();
         assert_eq!(back.direction, Direction::Back(failure()));
-        let final_ = Journal::parse(&written(&[Entry::Committed])).unwrap();
+        let final_ = Journal::parse(&write_all(&[Entry::Committed])).unwrap();
         assert_eq!(final_.direction, Direction::Committed);
     }
 
     #[test]
     fn a_torn_last_line_has_not_been_said() {
-        let whole = written(&[Entry::Begin(1), Entry::Back(failure())]);
-        let before = written(&[Entry::Begin(1)]);
+        let whole = write_all(&[Entry::Begin(1), Entry::Back(failure())]);
+        let before = write_all(&[Entry::Begin(1)]);
         for end in before.len()..whole.len() {
             let read = Journal::parse(&whole[..end]).unwrap();
             assert_eq!((read.reached, read.direction), (1, Direction::Forward), "{end}");
@@ -172,12 +172,12 @@ mod tests {
 
     #[test]
     fn anything_else_that_is_broken_is_named() {
-        let good = written(&[Entry::Begin(1)]);
+        let good = write_all(&[Entry::Begin(1)]);
         let head = good.iter().position(|byte| *byte == b'\n').unwrap();
         for end in 0..=head {
             assert!(Journal::parse(&good[..end]).is_err(), "{end}");
         }
-        let mut broken = written(&[]);
+        let mut broken = write_all(&[]);
         broken.extend(b"{\"begin\":\n{\"begin\":2}\n");
         assert!(matches!(Journal::parse(&broken), Err(UnusableDocument::Unreadable(_))));
         let newer = String::from_utf8(good).unwrap().replace("\"format\":1", "\"format\":2");

@@ -108,7 +108,7 @@ pub struct Failure {
 /// Words before the part that could not be rolled back.
 const NOT_TAKEN_BACK: &str = "not taken back: ";
 
-/// Whether everything was rolled back, by the detail of the failure.
+/// Returns true if everything was rolled back, by the detail of the failure.
 #[must_use]
 pub fn is_rolled_back(detail: &str) -> bool {
     !detail.contains(NOT_TAKEN_BACK)

@@ -18,7 +18,7 @@ pub struct PackageFile {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Whether the package system would refuse to remove it, because it is essential or protected.
+    /// True if the package system would refuse to remove it, because it is essential or protected.
     pub is_lasting: bool,
     /// Its size on disk, in bytes: the sum of its files, or the declared size if that is larger.
     pub installed_bytes: u64,

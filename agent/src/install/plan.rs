@@ -142,7 +142,7 @@ pub(crate) fn complete_settings(
 }
 
 impl Step {
-    /// Whether the step changes a package.
+    /// Returns true if the step changes a package.
     pub(crate) const fn is_package_change(&self) -> bool {
         matches!(self, Self::Change(Change { resource: Resource::Package(_), .. }))
     }
@@ -266,12 +266,12 @@ fn change(resource: &Resource, before: State, after: &State) -> Result<Option<Ch
     }
 }
 
-/// Whether the agent could restore this state; a package needs its file.
+/// Returns true if the agent could restore this state; a package needs its file.
 const fn is_reachable(state: &State) -> bool {
     !matches!(state, State::Installed { deb: None, .. } | State::Partial(_))
 }
 
-/// Whether two packages have the same version, and are not known to come from different files.
+/// Returns true if two packages have the same version, and are not known to come from different files.
 fn is_same_package(one: &State, other: &State) -> bool {
     match (one, other) {
         (State::Installed { deb: Some(one), .. }, State::Installed { deb: Some(other), .. })
@@ -305,7 +305,7 @@ fn unchanged_activities(changes: &[Change], observed: &States) -> Vec<Change> {
         .collect()
 }
 
-/// Whether these changes mask the unit, so that it can be stopped but not started afterwards.
+/// Returns true if these changes mask the unit, so that it can be stopped but not started afterwards.
 fn is_masked_by(changes: &[Change], activity: &Resource) -> bool {
     changes.iter().any(|change| {
         let (Resource::UnitSetting(unit), Resource::UnitActivity(other)) = (&change.resource, activity)

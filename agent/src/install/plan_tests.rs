@@ -107,7 +107,7 @@ fn default_of(resource: &Resource) -> State {
     }
 }
 
-fn told(plan: &Plan) -> Vec<String> {
+fn describe(plan: &Plan) -> Vec<String> {
     plan.steps
         .iter()
         .map(|step| match step {
@@ -213,8 +213,8 @@ fn every_item_comes_changes_and_goes_as_if_it_had_never_been() {
     ] {
         let mut device = Device::with(before);
         let factory = device.picture();
-        assert_eq!(told(&device.install(&json!([first]))), steps, "{first}");
-        assert!(told(&device.install(&json!([first]))).len() <= 1, "{first} again");
+        assert_eq!(describe(&device.install(&json!([first]))), steps, "{first}");
+        assert!(describe(&device.install(&json!([first]))).len() <= 1, "{first} again");
         let _ = device.install(&json!([second]));
         let record = device.installed.clone().unwrap();
         assert!(record.target.iter().all(|(resource, state)| {
@@ -237,7 +237,7 @@ fn the_way_back_is_the_way_there_swapped() {
     let factory = device.picture();
     let (plan, _) = device.plan(&Value::Null, &policy).unwrap();
     assert_eq!(
-        told(&plan),
+        describe(&plan),
         [
             "/etc/hostname -> file of 6",
             "/etc/systemd/system/x.service -> file of 0",
@@ -249,7 +249,7 @@ fn the_way_back_is_the_way_there_swapped() {
     );
     device.take(&plan.steps);
     let back = plan.rollback_steps(plan.steps.len());
-    let order = told(&Plan { steps: back.clone(), ..Plan::default() });
+    let order = describe(&Plan { steps: back.clone(), ..Plan::default() });
     assert_eq!(
         order,
         [
@@ -274,10 +274,10 @@ fn what_was_not_begun_is_not_taken_back_but_what_a_boot_may_have_done_is() {
     ]);
     let device = Device::with([(Resource::RunningHostname, State::Value("factory".to_owned()))]);
     let (plan, _) = device.plan(&Value::Null, &policy).unwrap();
-    assert_eq!(told(&plan).iter().position(|step| step.starts_with("/etc/a")), Some(1));
+    assert_eq!(describe(&plan).iter().position(|step| step.starts_with("/etc/a")), Some(1));
     let back = Plan { steps: plan.rollback_steps(2), ..Plan::default() };
     assert_eq!(
-        told(&back),
+        describe(&back),
         ["activity of unit x.service -> inactive", "/etc/a -> absent", "running host name -> \"factory\"",]
     );
 }
@@ -290,9 +290,12 @@ fn a_unit_that_is_masked_runs_again_after_the_way_back() {
         (activity("x.service"), State::Active { of: None }),
     ]);
     let (plan, _) = device.plan(&Value::Null, &policy).unwrap();
-    assert_eq!(told(&plan), ["setting of unit x.service -> enabled, masked"]);
+    assert_eq!(describe(&plan), ["setting of unit x.service -> enabled, masked"]);
     let back = Plan { steps: plan.rollback_steps(1), ..Plan::default() };
-    assert_eq!(told(&back), ["setting of unit x.service -> enabled", "activity of unit x.service -> active"]);
+    assert_eq!(
+        describe(&back),
+        ["setting of unit x.service -> enabled", "activity of unit x.service -> active"]
+    );
 }
 
 #[test]
@@ -306,7 +309,7 @@ fn trees_and_directories_go_only_when_all_is_final() {
     let (plan, _) = device.plan(&dpc(b"two"), &json!([])).unwrap();
     let (one, two) = (Sha256::of(b"one"), Sha256::of(b"two"));
     assert_eq!(
-        told(&plan),
+        describe(&plan),
         [
             format!("/opt/unbox/dpc/acme/{two} -> unpacked"),
             format!("/opt/unbox/dpc/acme/current -> link to {two}"),
@@ -338,7 +341,7 @@ fn a_package_that_somebody_else_changed_goes_when_all_is_final() {
     let _ = device.install(&tool);
     device.states.insert(package("tool"), version("9", None));
     let (plan, _) = device.plan(&Value::Null, &json!([])).unwrap();
-    assert_eq!(told(&plan), Vec::<String>::new());
+    assert_eq!(describe(&plan), Vec::<String>::new());
     assert_eq!(plan.cleanup[0].after, State::Absent);
 }
 
@@ -348,7 +351,7 @@ fn a_rebuilt_package_of_the_same_version_is_installed_again() {
     let mut device = Device::default();
     let _ = device.install(&tool(b"one"));
     let (plan, _) = device.plan(&Value::Null, &tool(b"two")).unwrap();
-    assert_eq!(told(&plan), ["package tool -> version 1", "Units"]);
+    assert_eq!(describe(&plan), ["package tool -> version 1", "Units"]);
 }
 
 #[test]

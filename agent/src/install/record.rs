@@ -139,7 +139,7 @@ impl Record {
         before.chain(replaced).collect()
     }
 
-    /// Whether it has packages.
+    /// Returns true if it has packages.
     pub(crate) fn has_packages(&self) -> bool {
         self.target.keys().any(|resource| matches!(resource, Resource::Package(_)))
     }

@@ -97,9 +97,9 @@ pub enum State {
     Value(String),
     /// The setting of a unit.
     Setting {
-        /// Whether it starts at boot.
+        /// True if it starts at boot.
         enabled: bool,
-        /// Whether starting it is impossible.
+        /// True if starting it is impossible.
         masked: bool,
     },
     /// The unit is not running.
@@ -158,7 +158,7 @@ pub(crate) enum Phase {
 }
 
 impl State {
-    /// Whether a resource observed as `found` is in this state.
+    /// Returns true if a resource observed as `found` is in this state.
     ///
     /// Facts that the device does not record (the `.deb` of a package, the inputs of a unit) are not
     /// compared.
@@ -203,7 +203,7 @@ impl Change {
 }
 
 impl Resource {
-    /// Whether a reboot changes it: its state then follows from the files on disk.
+    /// Returns true if a reboot changes it: its state then follows from the files on disk.
     #[must_use]
     pub const fn is_volatile(&self) -> bool {
         matches!(self, Self::Sysctl(_) | Self::RunningHostname | Self::UnitActivity(_))
@@ -253,7 +253,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Whether a path is a tree's top, or inside it.
+/// Returns true if a path is a tree's top, or inside it.
 pub(crate) fn is_within(path: &SafePath, tree: &str) -> bool {
     path.as_str().strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -255,7 +255,7 @@ impl Transaction<'_> {
             .map_err(|source| step_error(&change.resource, source.into()))
     }
 
-    /// Whether a step has nothing to do.
+    /// Returns true if a step has nothing to do.
     fn is_done(&self, step: &Step) -> Result<bool, InstallError> {
         match step {
             Step::Reload(what) => Ok(!self.system.covers_reload(*what)),
@@ -378,8 +378,8 @@ impl Transaction<'_> {
     }
 }
 
-/// Whether a failed step of a removal or rollback must not stop the device: a unit that no longer starts,
-/// or a user's link in the right place.
+/// Returns true if a failed step of a removal or rollback must not stop the device: a unit that no longer
+/// starts, or a user's link in the right place.
 fn is_ignorable(step: &Step, error: &InstallError) -> bool {
     error.is_obstruction() || matches!(step, Step::Change(change) if change.resource.is_volatile())
 }

@@ -5,10 +5,10 @@
 
 use super::{Floor, Ledger, LedgerUnreadable, MAX_LEDGER_BYTES, floor::MAX_FLOOR_BYTES};
 use crate::{
-    boot::Layout,
+    AGENT_VERSION,
     files::{self, FilesError},
     handover::{self, HandoverError},
-    handshake::AGENT_VERSION,
+    layout::Layout,
 };
 use std::path::PathBuf;
 use unbox_common::timestamp::Timestamp;
@@ -44,13 +44,13 @@ impl LedgerError {
         }
     }
 
-    /// Whether a newer agent wrote the ledger, so that this one must leave it alone.
+    /// Returns true if a newer agent wrote the ledger, so that this one must leave it alone.
     #[must_use]
     pub const fn is_newer(&self) -> bool {
         matches!(self, Self::Unreadable { source: LedgerUnreadable::Newer(_), .. })
     }
 
-    /// Whether the ledger is damaged, so that the privileged side begins a new one.
+    /// Returns true if the ledger is damaged, so that the privileged side begins a new one.
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
         matches!(self, Self::Unreadable { source: LedgerUnreadable::Damaged(_), .. })

@@ -236,8 +236,8 @@ impl Ledger {
         self.failed_payload().map(|failed| failed.version).max(refused)
     }
 
-    /// Whether this payload has been dealt with: it is in force, or it failed or was refused here and
-    /// would be again.
+    /// Returns true if this payload has been dealt with: it is in force, or it failed or was refused here
+    /// and would be again.
     #[must_use]
     pub fn has_settled(&self, generation: Generation, version: u64) -> bool {
         let is_this = |one: &Refused| one.generation == generation && one.version == version;

@@ -26,7 +26,7 @@ impl Incoming {
         self.received
     }
 
-    /// Whether all bytes were received.
+    /// Returns true if all bytes were received.
     pub(super) const fn is_complete(&self) -> bool {
         self.received == self.size
     }
@@ -87,7 +87,7 @@ impl Incoming {
 /// The headers of an answer that describe its body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Announced<'a> {
-    /// Whether the status is 206.
+    /// True if the status is 206.
     pub(super) is_part: bool,
     /// `Content-Range`.
     pub(super) content_range: Option<&'a str>,

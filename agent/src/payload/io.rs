@@ -143,7 +143,7 @@ fn part_path(folder: &Path, artifact: &Artifact) -> PathBuf {
 /// The source of an artifact.
 struct Source {
     url: Url,
-    /// Whether the URL is the enrollment server's: no other host speaks for the device's owner.
+    /// True if the URL is the enrollment server's: no other host speaks for the device's owner.
     is_server: bool,
 }
 
@@ -222,7 +222,7 @@ async fn fetch(
     Ok(run_blocking(publish).await??)
 }
 
-/// Whether a complete file is the artifact. A wrong one is removed: the disk has damaged it.
+/// Returns true if a complete file is the artifact. A wrong one is removed: the disk has damaged it.
 async fn is_present(path: &Path, artifact: &Artifact) -> Result<bool, DeviceFault> {
     if !path.exists() {
         return Ok(false);

@@ -1,10 +1,7 @@
 //! The message of a check-in, and the meaning of its answer.
 
 use super::Enrolled;
-use crate::{
-    handshake::{AGENT_VERSION, CertificateChain},
-    ledger::Ledger,
-};
+use crate::{AGENT_VERSION, handshake::CertificateChain, ledger::Ledger};
 use unbox_common::{
     bytes::Nonce,
     protocol::latest::{CheckIn, Command, Grant, News},
@@ -20,7 +17,7 @@ pub struct Standing<'a> {
     pub certificate: &'a CertificateChain,
     /// The ledger, with the payload in force and the one that failed.
     pub ledger: &'a Ledger,
-    /// Whether its DPC is healthy.
+    /// True if its DPC is healthy.
     pub healthy: bool,
     /// Version of the signing root in force.
     pub root_version: u64,

@@ -127,7 +127,7 @@ fn unsendable_error(source: serde_json::Error) -> Misbehaviour {
     Misbehaviour::Unreadable { what: "own message", source }
 }
 
-/// Whether the installed payload's unit is active now. `true` if that is unknown: in a sandbox, and
+/// Returns true if the installed payload's unit is active now, or if that is unknown: in a sandbox, and
 /// without a unit.
 #[must_use]
 pub fn is_unit_healthy(layout: &Layout, unit: Option<&UnitName>) -> bool {

@@ -37,7 +37,7 @@ pub struct OutcomeFile {
     pub entries: Vec<Noted>,
     /// The outcome.
     pub outcome: Outcome,
-    /// Whether the privileged side tries the same grant again, because the reason may be temporary.
+    /// True if the privileged side tries the same grant again, because the reason may be temporary.
     #[serde(default)]
     pub tries_again: bool,
 }

@@ -1,7 +1,7 @@
 //! The queue of unacknowledged reports: numbered, durable, and sent until acknowledged.
 
 use super::{Noted, OutcomeFile};
-use crate::console::plain;
+use crate::text::plain;
 use serde::{Deserialize, Serialize};
 use unbox_common::{
     digest::Sha256,

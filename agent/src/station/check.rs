@@ -9,8 +9,8 @@ use super::{
     verify::{Expected, Statement, verify},
 };
 use crate::{
-    console::{chain, plain},
     identity::{Survey, registration_row},
+    text::{chain, plain},
 };
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -107,7 +107,7 @@ impl SurveyedUnit {
         self.unasked = Some(Unasked { reason: reason.to_owned(), action });
     }
 
-    /// Whether the server could not be asked about the unit.
+    /// Returns true if the server could not be asked about the unit.
     #[must_use]
     pub const fn is_unasked(&self) -> bool {
         self.unasked.is_some()

@@ -5,9 +5,9 @@ use super::{
     order::{OrderIndex, Ordered},
 };
 use crate::{
-    boot::Layout,
     files::{self, FilesError},
     identity,
+    layout::Layout,
 };
 use nix::fcntl::OFlag;
 use std::{

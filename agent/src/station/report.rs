@@ -7,7 +7,7 @@ use super::{
     units::Summary,
     verdict::{Finding, Verdict},
 };
-use crate::console::{escape_json, plain};
+use crate::text::{escape_json, plain};
 use serde::Serialize;
 use std::{cmp::Reverse, fmt::Write as _};
 use unbox_common::identity::{HardwareIdentity, Identifier, IdentifierKind, RawIdentifier};

@@ -12,10 +12,10 @@ use super::{
 use crate::{
     boot::{BootError, Trust, io::read_trust},
     clock::{self, TrustedTime},
-    console::{chain, plain},
     failure::{DeviceFault, Failure},
     files::{self, FilesError},
     handshake::client::{Client, ClientSettings, Patience},
+    text::{chain, plain},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -181,7 +181,7 @@ struct RefusedStatus {
 }
 
 impl Registration {
-    /// Whether the device is on record now.
+    /// Returns true if the device is on record now.
     #[must_use]
     pub fn is_on_record(&self) -> bool {
         ["REGISTERED", "UPDATED", "ALREADY_REGISTERED"].contains(&self.state.as_str())

@@ -170,7 +170,7 @@ impl Shift {
         Ok(shift)
     }
 
-    /// Whether the last line was an unfinished test, and was moved aside.
+    /// Returns true if the last line was an unfinished test, and was moved aside.
     #[must_use]
     pub const fn was_interrupted(&self) -> bool {
         self.torn
@@ -351,8 +351,8 @@ impl ShiftUnit {
     }
 }
 
-/// Whether the unit is worth registering: one that fails will get another identity. A server that could
-/// not be asked is not the unit's fault; the unit then waits.
+/// Returns true if the unit is worth registering: one that fails will get another identity. A server that
+/// could not be asked is not the unit's fault; the unit then waits.
 fn is_worth_registering(judged: &Judgement) -> bool {
     let own = judged.findings.iter().filter(|one| one.reason != Reason::ServerUnavailable);
     own.fold(Verdict::Pass, |worst, one| worst.max(one.verdict)) <= Verdict::NeedsAttention

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::{self, Stopwatch},
-    console::plain,
+    text::plain,
 };
 use std::{
     iter,
@@ -226,7 +226,7 @@ impl TestStation {
         StationStatus { tally: self.shift.tally(), server: self.server.clone() }
     }
 
-    /// Whether the last test was interrupted by a power cut, and has to be repeated.
+    /// Returns true if the last test was interrupted by a power cut, and has to be repeated.
     #[must_use]
     pub const fn was_interrupted(&self) -> bool {
         self.shift.was_interrupted()

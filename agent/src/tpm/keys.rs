@@ -83,7 +83,7 @@ impl TpmKey {
         &self.stored.tpm
     }
 
-    /// Whether the TPM of this device holds this key.
+    /// Returns true if the TPM of this device holds this key.
     ///
     /// # Errors
     /// [`TpmError`] if the TPM cannot be used, [`TpmError::Absent`] among them.

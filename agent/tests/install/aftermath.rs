@@ -129,24 +129,89 @@ fn packages_that_would_make_another_disappear_are_refused() {
     }
 }
 
-#[test]
-#[ignore = "needs root: dpkg runs the scripts of packages in the root"]
-fn a_script_that_breaks_the_list_of_diversions_is_rolled_back_and_the_list_is_put_back() {
+/// Lines with which dpkg refuses every further run, or every further package.
+const BREAKS: [(&str, &str); 9] = [
+    ("diversions", "/etc/a\\n"),
+    ("diversions", "/etc/a\\n/etc/a.real\\n:\\n/etc/b\\n"),
+    ("diversions", "/etc/b\\n/etc/c\\n:\\n/etc/b\\n/etc/d\\n:\\n"),
+    ("statoverride", "nonsense\\n"),
+    ("statoverride", "root root 0644 /etc/motd"),
+    ("statoverride", "somebody-else root 0644 /etc/motd\\n"),
+    ("triggers/File", "nonsense\\n"),
+    ("triggers/Unincorp", "!!\\n"),
+    ("info/tool.list", "/usr"),
+];
+
+/// A device on which an administrator has diverted a file and overridden a mode.
+fn administered() -> Sandbox {
     let sandbox = furnished();
     with_a_shell(&sandbox);
-    let list = "/etc/a\n/etc/a.real\n:\n";
-    fs::write(sandbox.root.join("var/lib/dpkg/diversions"), list).unwrap();
-    let before = sandbox.picture();
-    for text in ["/etc/a\\n", "/etc/a\\n/etc/a.real\\n:\\n/etc/b\\n"] {
-        let script = format!("#!/bin/sh\nprintf '{text}' > /var/lib/dpkg/diversions\n");
-        let breaks = Deb { scripts: &[("./postinst", &script)], ..OVERWRITES };
-        assert_rolled_back(
-            &install(&sandbox, &json!([breaks.item(&sandbox)])).unwrap(),
-            "install_unsupported",
-        );
-        assert_eq!(sandbox.read("var/lib/dpkg/diversions"), list);
-        assert_eq!((sandbox.picture(), status(&sandbox)), (before.clone(), String::new()));
+    for (name, text) in [
+        ("etc/passwd", "root:x:0:0::/root:/bin/sh\n"),
+        ("etc/group", "root:x:0:\n"),
+        ("var/lib/dpkg/diversions", "/etc/a\n/etc/a.real\n:\n"),
+        ("var/lib/dpkg/statoverride", "root root 0600 /srv/data/db\n"),
+    ] {
+        fs::write(sandbox.root.join(name), text).unwrap();
     }
+    sandbox
+}
+
+fn administration(sandbox: &Sandbox) -> [String; 2] {
+    ["diversions", "statoverride"].map(|name| sandbox.read(&format!("var/lib/dpkg/{name}")))
+}
+
+#[test]
+#[ignore = "needs root: dpkg runs the scripts of packages in the root"]
+fn a_script_that_breaks_the_database_of_dpkg_is_rolled_back_and_the_database_is_put_back() {
+    let sandbox = administered();
+    let before = (sandbox.picture(), administration(&sandbox));
+    for (name, text) in BREAKS {
+        // What a package says of its own files is nowhere else.
+        let to = if name.starts_with("info/") { ">>" } else { ">" };
+        let script = format!("#!/bin/sh\nprintf '{text}' {to} /var/lib/dpkg/{name}\n");
+        let breaks = Deb { scripts: &[("./postinst", &script)], ..OVERWRITES };
+        let outcome = install(&sandbox, &json!([breaks.item(&sandbox)])).unwrap();
+        assert_rolled_back(&outcome, "install_unsupported");
+        assert!(is_rolled_back(&format!("{outcome:?}")), "{outcome:?}");
+        assert_eq!((sandbox.picture(), administration(&sandbox)), before, "{name} {text}");
+        assert!(!status(&sandbox).contains("install ok"), "{name} {text}: {}", status(&sandbox));
+    }
+    assert_eq!(install(&sandbox, &json!([OVERWRITES.item(&sandbox)])).unwrap(), MANAGED);
+}
+
+#[test]
+#[ignore = "needs root: dpkg runs the scripts of packages in the root"]
+fn a_reset_takes_a_package_away_whatever_broke_the_database_of_dpkg() {
+    for (name, text) in BREAKS {
+        let sandbox = administered();
+        let before = (sandbox.picture(), administration(&sandbox));
+        assert_eq!(install(&sandbox, &json!([OVERWRITES.item(&sandbox)])).unwrap(), MANAGED);
+        let path = sandbox.root.join("var/lib/dpkg").join(name);
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        file.write_all(text.replace("\\n", "\n").as_bytes()).unwrap();
+        reset(&sandbox);
+        assert_eq!(sandbox.picture(), before.0, "{name} {text}");
+        assert!(!status(&sandbox).contains("install ok"), "{name} {text}: {}", status(&sandbox));
+        for (now, before) in administration(&sandbox).iter().zip(&before.1) {
+            assert!(now.starts_with(before), "{name} {text}: {now}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root: dpkg runs the scripts of packages in the root"]
+fn an_alternative_that_no_program_can_read_goes_with_a_reset() {
+    let sandbox = furnished();
+    with_a_shell(&sandbox);
+    let factory = sandbox.picture();
+    let script = "#!/bin/sh\necho nonsense > /var/lib/dpkg/alternatives/editor\n";
+    let breaks = Deb { scripts: &[("./postinst", script)], ..OVERWRITES };
+    assert_eq!(install(&sandbox, &json!([breaks.item(&sandbox)])).unwrap(), MANAGED);
+    assert!(sandbox.root.join("var/lib/dpkg/alternatives/editor").exists());
+    reset(&sandbox);
+    assert_eq!(sandbox.picture(), factory);
+    assert!(!sandbox.root.join("var/lib/dpkg/alternatives/editor").exists());
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn second(device: &Device) -> AcceptedPayload {
     accept(20, &dpc(device, "2", &json!({ "token": "other" })), &policy)
 }
 
-/// What is done to a device, from a state that is reached without failures.
+/// An operation on a device, from a state that is reached without failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Install,
@@ -247,7 +247,7 @@ fn install_update_and_reset_restore_the_device_as_it_left_the_factory() {
     assert_eq!(device.drift(), []);
     assert_eq!(device.uninstall(&never).unwrap(), InstallOutcome::Removed);
     assert_eq!(device.picture(), factory);
-    assert_eq!(device.kept(), ["blobs", "lock"]);
+    assert_eq!(device.list_records(), ["blobs", "lock"]);
 }
 
 #[test]
@@ -255,9 +255,9 @@ fn installing_the_same_again_changes_nothing_but_the_start_of_the_dpc() {
     let mut device = Device::new();
     let payload = first(&device);
     let _ = device.install(&payload, &FailAt::never()).unwrap();
-    let (picture, kept) = (device.picture(), device.kept());
+    let (picture, kept) = (device.picture(), device.list_records());
     let _ = device.install(&payload, &FailAt::never()).unwrap();
-    assert_eq!((device.picture(), device.kept()), (picture, kept));
+    assert_eq!((device.picture(), device.list_records()), (picture, kept));
 }
 
 #[test]

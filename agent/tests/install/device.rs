@@ -36,7 +36,7 @@ pub(crate) struct Device {
     pub(crate) artifacts: Artifacts,
     durable: Durable,
     volatile: Volatile,
-    /// Whether the DPC's own health check succeeds.
+    /// True if the DPC's own health check succeeds.
     pub(crate) healthy: bool,
     /// The number of further checks that find another program at work on the packages.
     pub(crate) busy: Cell<usize>,
@@ -217,8 +217,8 @@ impl Device {
         }
     }
 
-    /// Whether the device looks like the picture, or as it would after a boot: where a payload leaves
-    /// the state of a unit open, a boot decides it.
+    /// Returns true if the device looks like the picture, or as it would after a boot: where a payload
+    /// leaves the state of a unit open, a boot decides it.
     pub(crate) fn looks_like(&self, picture: &Picture) -> bool {
         let now = self.picture();
         let booted = self.after_boot();
@@ -238,7 +238,7 @@ impl Device {
     }
 
     /// Lists the agent's own files, which must not grow without bound.
-    pub(crate) fn kept(&self) -> Vec<String> {
+    pub(crate) fn list_records(&self) -> Vec<String> {
         let install = self.state_dir().join("install");
         let names =
             |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());

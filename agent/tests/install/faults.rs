@@ -10,7 +10,7 @@ use std::{
 };
 use unbox_agent::files::{Faults, Operation};
 
-/// What happens at the chosen operation.
+/// The failure at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Nothing, ever: counts the operations.
@@ -52,7 +52,7 @@ impl FailAt {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Whether the failure has struck.
+    /// Returns true if the failure has struck.
     pub(crate) fn struck(&self) -> bool {
         self.failure != Failure::None && self.count() > self.at
     }

@@ -22,18 +22,18 @@ const PATHS: [&str; 6] = ["/etc/a", "/etc/d/b", "/etc/d/e/f", "/srv/x/y/z", "/li
 const UNITS: [&str; 3] = ["old.service", "held.service", "new.service"];
 const CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
-/// What is at a path before anything is installed.
+/// The object at a path before anything is installed.
 #[derive(Debug, Clone)]
-enum Found {
+enum Object {
     Nothing,
     File(String, u32),
     Link(String),
     Directory,
 }
 
-/// What a payload asks for.
+/// A resource that a payload asks for.
 #[derive(Debug, Clone)]
-struct Wanted {
+struct Request {
     files: Vec<(&'static str, String, u32)>,
     units: Vec<(&'static str, Option<bool>, Option<bool>, bool)>,
     swappiness: Option<u8>,
@@ -45,15 +45,15 @@ struct Wanted {
     dpc: Option<(u8, Option<u8>)>,
 }
 
-/// What happens to the device.
+/// An event in a device's life.
 #[derive(Debug, Clone)]
 enum Event {
-    Install(Wanted),
+    Install(Request),
     Remove,
 }
 
 #[derive(Debug, Clone)]
-struct Happening {
+struct Step {
     event: Event,
     healthy: bool,
     failure: Failure,
@@ -62,16 +62,16 @@ struct Happening {
     again: Option<usize>,
 }
 
-fn found() -> impl Strategy<Value = Found> {
+fn any_object() -> impl Strategy<Value = Object> {
     prop_oneof![
-        3 => Just(Found::Nothing),
-        3 => ("[a-c]{0,3}", select(vec![0o644, 0o600, 0o4755])).prop_map(|(text, mode)| Found::File(text, mode)),
-        1 => select(vec!["target", "/etc/passwd", "gone/../x"]).prop_map(|target| Found::Link(target.to_owned())),
-        1 => Just(Found::Directory),
+        3 => Just(Object::Nothing),
+        3 => ("[a-c]{0,3}", select(vec![0o644, 0o600, 0o4755])).prop_map(|(text, mode)| Object::File(text, mode)),
+        1 => select(vec!["target", "/etc/passwd", "gone/../x"]).prop_map(|target| Object::Link(target.to_owned())),
+        1 => Just(Object::Directory),
     ]
 }
 
-fn wanted() -> impl Strategy<Value = Wanted> {
+fn any_request() -> impl Strategy<Value = Request> {
     let files = proptest::sample::subsequence(PATHS.to_vec(), 0..=PATHS.len()).prop_flat_map(|paths| {
         let contents = vec(("[a-c]{0,3}", select(vec![0o644, 0o600, 0o755])), paths.len());
         contents.prop_map(move |contents| {
@@ -100,12 +100,12 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         option::of((1..4u8, option::of(0..2u8))),
     );
     (files, units, rest).prop_map(|(files, units, (swappiness, hostname, zone, ca, keys, tool, dpc))| {
-        Wanted { files, units, swappiness, hostname, zone, ca, keys, tool, dpc }
+        Request { files, units, swappiness, hostname, zone, ca, keys, tool, dpc }
     })
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    let event = prop_oneof![5 => wanted().prop_map(Event::Install), 1 => Just(Event::Remove)];
+fn any_step() -> impl Strategy<Value = Step> {
+    let event = prop_oneof![5 => any_request().prop_map(Event::Install), 1 => Just(Event::Remove)];
     let failure = prop_oneof![
         2 => Just(Failure::None),
         4 => Just(Failure::PowerCut),
@@ -113,10 +113,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Failure::ReadOnly),
     ];
     (event, prop::bool::weighted(0.8), failure, 0..250usize, option::of(0..120usize))
-        .prop_map(|(event, healthy, failure, at, again)| Happening { event, healthy, failure, at, again })
+        .prop_map(|(event, healthy, failure, at, again)| Step { event, healthy, failure, at, again })
 }
 
-fn furnish(device: &Device, found: &[Found]) {
+fn furnish(device: &Device, found: &[Object]) {
     let root = device.root();
     for directory in ["etc/d", "srv", "usr/local"] {
         fs::create_dir_all(root.join(directory)).unwrap();
@@ -124,17 +124,17 @@ fn furnish(device: &Device, found: &[Found]) {
     symlink("etc/d", root.join("link")).unwrap();
     for (path, found) in PATHS.iter().zip(found) {
         let path = root.join(&path[1..]);
-        if !matches!(found, Found::Nothing) {
+        if !matches!(found, Object::Nothing) {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
         }
         match found {
-            Found::Nothing => (),
-            Found::File(text, mode) => {
+            Object::Nothing => (),
+            Object::File(text, mode) => {
                 fs::write(&path, text).unwrap();
                 fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
             }
-            Found::Link(target) => symlink(target, &path).unwrap(),
-            Found::Directory => fs::create_dir_all(&path).unwrap(),
+            Object::Link(target) => symlink(target, &path).unwrap(),
+            Object::Directory => fs::create_dir_all(&path).unwrap(),
         }
     }
 }
@@ -154,7 +154,7 @@ fn dpc(device: &Device, release: u8, extras: Option<u8>) -> Value {
     })
 }
 
-fn payload(device: &Device, wanted: &Wanted) -> AcceptedPayload {
+fn payload(device: &Device, wanted: &Request) -> AcceptedPayload {
     let mut policy = Vec::new();
     for (path, text, mode) in &wanted.files {
         policy.push(json!({
@@ -203,8 +203,8 @@ fn act(device: &mut Device, event: &Event, faults: &Arc<FailAt>) -> bool {
     !matches!(ended, Err(InstallError::Unfinished(_)))
 }
 
-fn live_through(device: &mut Device, happening: &Happening) -> Result<(), TestCaseError> {
-    let Happening { event, healthy, failure, at, again } = happening;
+fn live_through(device: &mut Device, step: &Step) -> Result<(), TestCaseError> {
+    let Step { event, healthy, failure, at, again } = step;
     device.healthy = *healthy;
     let old = device.picture();
     let new = {
@@ -239,20 +239,20 @@ proptest! {
 
     #[test]
     fn any_life_ends_as_it_should(
-        before in vec(found(), PATHS.len()),
-        life in vec(happening(), 1..5),
+        before in vec(any_object(), PATHS.len()),
+        life in vec(any_step(), 1..5),
     ) {
         let mut device = Device::new();
         furnish(&device, &before);
         device.reboot();
         let factory = device.picture();
-        for happening in &life {
-            live_through(&mut device, happening)?;
+        for step in &life {
+            live_through(&mut device, step)?;
         }
         device.healthy = true;
         let removed = device.uninstall(&FailAt::never());
         prop_assert!(removed.is_ok(), "{removed:?}");
         prop_assert!(device.looks_like(&factory), "{:#?}\nwas\n{factory:#?}", device.picture());
-        prop_assert_eq!(device.kept(), ["blobs", "lock"]);
+        prop_assert_eq!(device.list_records(), ["blobs", "lock"]);
     }
 }

@@ -23,11 +23,11 @@ pub(crate) fn dpc_of(device: &Device, archive: &[u8]) -> Value {
 /// Installs this, and gives the kind and the words of the refusal. Nothing may have changed.
 pub(crate) fn refused(device: &mut Device, dpc: &Value, policy: &Value) -> (&'static str, String, Fault) {
     let before = device.picture();
-    let kept = device.state_dir().join("install").exists().then(|| device.kept());
+    let kept = device.state_dir().join("install").exists().then(|| device.list_records());
     let payload = accept(1, dpc, policy);
     let error = device.install(&payload, &FailAt::never()).unwrap_err();
     assert_eq!(device.picture(), before, "{error}");
-    assert_eq!(device.kept(), kept.unwrap_or_else(|| vec!["blobs".to_owned(), "lock".to_owned()]));
+    assert_eq!(device.list_records(), kept.unwrap_or_else(|| vec!["blobs".to_owned(), "lock".to_owned()]));
     assert_eq!(device.resume(&FailAt::never()).unwrap(), None);
     (error.kind(), error.failure().detail, error.fault())
 }

@@ -119,7 +119,7 @@ impl Sandbox {
         open_system(&self.root).unwrap()
     }
 
-    /// What the package system writes down for itself does not count.
+    /// Leaves out the package system's own records.
     pub(crate) fn picture(&self) -> Vec<String> {
         let mut picture = snapshot(&self.root);
         let own = ["var/lib/dpkg", "var/lib/acme", "var/log", "var directory", "var/lib directory"];

@@ -9,6 +9,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::symlink};
 use unbox_agent::install::{Fault, InstallOutcome};
+use unbox_common::protected::{Reach, is_unit_file, reach_of_path};
 
 /// Stops a unit of Unbox when it starts. The name stands in a line of its own.
 const HOSTILE: &str = "[Unit]\nConflicts=\\\n  unbox-report.timer\n[Service]\nExecStart=/bin/true\n";
@@ -138,4 +139,34 @@ fn keys_that_log_in_as_root_need_the_word_whatever_root_is_called() {
         assert_eq!(outcome, InstallOutcome::Managed { version: 1 }, "{user}");
     }
     assert!(fs::exists(device.root().join("root/.ssh/authorized_keys")).unwrap());
+}
+
+/// Returns the directories that systemd on this machine reads units from.
+fn unit_paths(scope: &str) -> Vec<String> {
+    let asked = std::process::Command::new("systemd-analyze")
+        .args(["unit-paths", scope])
+        .env_clear()
+        .env("HOME", "/home/ada")
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .expect("systemd-analyze is needed: install systemd");
+    let listed = String::from_utf8(asked.stdout).unwrap();
+    let paths: Vec<String> = listed.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect();
+    assert!(paths.len() > 5, "{listed}");
+    paths
+}
+
+#[test]
+fn every_place_that_systemd_reads_units_from_is_known() {
+    for directory in unit_paths("--system") {
+        let own = format!("{directory}/unbox-install.service");
+        assert!(matches!(reach_of_path(&own), Reach::Never(_)), "{own}");
+        // No payload can name a path below /run.
+        let unit = format!("{directory}/acme.service");
+        assert!(directory.starts_with("/run/") || is_unit_file(&unit), "{unit}");
+    }
+    for directory in unit_paths("--user") {
+        let unit = format!("{directory}/acme.service");
+        assert!(!matches!(reach_of_path(&unit), Reach::Open), "{unit}");
+    }
 }

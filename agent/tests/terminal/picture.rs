@@ -5,7 +5,7 @@ use vt100::{Cell, Color, Screen};
 
 /// The size of a cell, in units of the picture.
 const CELL: (u32, u32) = (9, 18);
-/// Where in a cell letters stand.
+/// The place of letters in a cell.
 const BASE_LINE: u32 = 14;
 /// Ink and ground where a program names no colour.
 const PLAIN: [&str; 2] = ["#d7dce2", "#1b1f24"];
@@ -89,7 +89,7 @@ fn draw_run(svg: &mut String, run: &[(Paint, &str)], column: usize, y: u32) {
     .unwrap();
 }
 
-/// Where in a cell a block is: from, and how high.
+/// The place of a block in a cell: its beginning and its height.
 fn block(text: &str) -> Option<(u32, u32)> {
     match text {
         "█" => Some((0, CELL.1)),

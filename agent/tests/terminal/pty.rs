@@ -73,12 +73,12 @@ impl Terminal {
         (&*self.pty).write_all(keys.as_ref()).unwrap();
     }
 
-    /// What is on the screen.
+    /// Returns the text on the screen.
     pub(crate) fn screen(&self) -> &vt100::Screen {
         self.shown.screen()
     }
 
-    /// What is on the screen, for whoever draws over it.
+    /// Returns the cells of the screen, to draw over them.
     pub(crate) fn parser(&mut self) -> &mut vt100::Parser {
         &mut self.shown
     }
@@ -132,7 +132,7 @@ impl Terminal {
         kill(id, signal).unwrap();
     }
 
-    /// Whether typed text is shown, and lines are lines: as a shell expects a terminal.
+    /// Returns true if typed text is shown, and lines are lines: as a shell expects a terminal.
     pub(crate) fn is_cooked(&self) -> bool {
         tcgetattr(&*self.pty).unwrap().local_flags.contains(LocalFlags::ECHO | LocalFlags::ICANON)
     }

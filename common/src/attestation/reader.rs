@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
         self.take(length.into())
     }
 
-    /// Whether everything was read.
+    /// Returns true if everything was read.
     pub(super) const fn is_at_end(&self) -> bool {
         self.0.is_empty()
     }

@@ -189,7 +189,7 @@ impl Header {
         self.0.iter().position(|(_, other)| *other == column)
     }
 
-    /// Whether there is such a column.
+    /// Returns true if there is such a column.
     #[must_use]
     pub fn has(&self, column: Column) -> bool {
         self.position(column).is_some()

@@ -107,8 +107,8 @@ impl Identifier {
         &self.value
     }
 
-    /// Whether both name the same thing: makers and models are compared folded, because a
-    /// reseller writes `Dell` where the firmware says `Dell Inc.`.
+    /// Returns true if both name the same thing: makers and models are compared folded, because a reseller
+    /// writes `Dell` where the firmware says `Dell Inc.`.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         self.kind == other.kind

@@ -120,13 +120,13 @@ impl IdentifierKind {
         }
     }
 
-    /// Whether this kind is unique only within one maker's model, so that a claim must name both.
+    /// Returns true if this kind is unique only within one maker's model, so that a claim must name both.
     #[must_use]
     pub const fn needs_maker_and_model(self) -> bool {
         matches!(self, Self::SerialNumber | Self::BoardSerial | Self::ChassisSerial)
     }
 
-    /// Whether this kind names a product or its maker rather than one device.
+    /// Returns true if this kind names a product or its maker rather than one device.
     #[must_use]
     pub const fn is_name(self) -> bool {
         matches!(self, Self::Manufacturer | Self::Model | Self::Sku)

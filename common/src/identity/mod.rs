@@ -146,7 +146,7 @@ impl HardwareIdentity {
         self.observed.iter().map(|one| &one.identifier).filter(move |one| one.kind() == kind)
     }
 
-    /// Whether this identity shows exactly this identifier.
+    /// Returns true if this identity shows exactly this identifier.
     #[must_use]
     pub fn shows(&self, identifier: &Identifier) -> bool {
         self.of_kind(identifier.kind()).any(|one| one.same_as(identifier))

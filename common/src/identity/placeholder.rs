@@ -167,7 +167,7 @@ pub fn placeholders() -> Vec<Placeholder> {
     .concat()
 }
 
-/// Whether `folded` (trimmed, lower case) is a placeholder for this kind.
+/// Returns true if `folded` (trimmed, lower case) is a placeholder for this kind.
 pub(super) fn is_placeholder(kind: IdentifierKind, folded: &str) -> bool {
     if ANYWHERE.contains(&folded) {
         return true;
@@ -199,7 +199,7 @@ fn is_repeated_character(text: &str) -> bool {
     chars.all(|other| Some(other) == first)
 }
 
-/// Whether each digit is one more than the one before it, with 0 after 9.
+/// Returns true if each digit is one more than the one before it, with 0 after 9.
 fn is_sequence(text: &str) -> bool {
     BEFORE_COUNTING.iter().filter_map(|prefix| text.strip_prefix(prefix)).any(|digits| {
         let next = |digit: u8| if digit == b'9' { b'0' } else { digit + 1 };

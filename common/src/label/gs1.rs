@@ -114,7 +114,7 @@ fn element(identifier: &str, value: &str) -> Option<Field> {
     (right && (!checked || has_valid_check_digit(value))).then(|| Field { name, value: value.to_owned() })
 }
 
-/// Whether the check digit is right: weights 3 and 1 from the right (section 7.9.1).
+/// Returns true if the check digit is right: weights 3 and 1 from the right (section 7.9.1).
 fn has_valid_check_digit(digits: &str) -> bool {
     let weighted = digits.bytes().rev().zip([1, 3].into_iter().cycle());
     let sum: u32 = weighted.map(|(digit, weight)| u32::from(digit.wrapping_sub(b'0')) * weight).sum();

@@ -51,7 +51,8 @@ pub fn parse(scan: &[u8]) -> Result<Scan, InvalidScan> {
     Ok(Scan::new(symbology, syntax, text, fields))
 }
 
-/// Whether labels carry this character: printable, a line end within a QR code, a separator of ASCII or EOT.
+/// Returns true if labels carry this character: printable, a line end within a QR code, a separator of
+/// ASCII or EOT.
 fn is_on_labels(char: char) -> bool {
     char == ' '
         || char.is_ascii_graphic()

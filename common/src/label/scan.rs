@@ -132,7 +132,7 @@ impl Symbology {
         (Some(symbology), chars.as_str())
     }
 
-    /// Whether codes of this kind hold GS1 element strings and nothing else.
+    /// Returns true if codes of this kind hold GS1 element strings and nothing else.
     #[must_use]
     pub const fn is_gs1(self) -> bool {
         matches!(self, Self::Gs1_128 | Self::Gs1DataBar | Self::Gs1DataMatrix | Self::Gs1QrCode)

@@ -55,12 +55,12 @@ pub(super) fn kind(word: &str) -> Option<IdentifierKind> {
     KNOWN.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind).or_else(of_wire_name)
 }
 
-/// Whether a word announces the day of manufacture.
+/// Returns true if a word announces the day of manufacture.
 pub(super) fn is_manufacture_date(word: &str) -> bool {
     MADE_ON.contains(&fold(word).as_str())
 }
 
-/// Whether a word announces an express service code, which is a service tag in other digits.
+/// Returns true if a word announces an express service code, which is a service tag in other digits.
 pub(super) fn is_express_service_code(word: &str) -> bool {
     EXPRESS_SERVICE_CODE.contains(&fold(word).as_str())
 }

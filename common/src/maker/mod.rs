@@ -52,7 +52,7 @@ pub enum SerialDoubt {
 }
 
 impl SerialDoubt {
-    /// Whether certainly no device can show such a serial number, as far as the maker has published.
+    /// Returns true if no device can show such a serial number, as far as the maker has published.
     #[must_use]
     pub const fn is_certain(&self) -> bool {
         !matches!(self, Self::Unusual(_))

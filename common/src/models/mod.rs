@@ -117,7 +117,7 @@ impl Models {
 }
 
 impl Model {
-    /// Whether the serial number itself is the whole `1S` string.
+    /// Returns true if the serial number itself is the whole `1S` string.
     #[must_use]
     pub fn has_whole_string_serial(&self) -> bool {
         self.footnote == Some(Footnote::SerialIsWholeString)

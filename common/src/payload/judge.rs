@@ -120,7 +120,7 @@ pub enum PayloadRejected {
 }
 
 impl PayloadRejected {
-    /// Whether every device would refuse this version of the payload, at any time.
+    /// Returns true if every device would refuse this version of the payload, at any time.
     #[must_use]
     pub const fn is_about_contents(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::Unsupported(_) | Self::Policy(_))

@@ -67,7 +67,7 @@ macro_rules! name {
     };
 }
 
-/// Whether `text` has 1 to `max` bytes, starts with a letter or digit, and otherwise contains only
+/// Returns true if `text` has 1 to `max` bytes, starts with a letter or digit, and otherwise contains only
 /// letters, digits and `extra`.
 fn is_made_of(text: &str, max: usize, extra: &str) -> bool {
     text.len() <= max

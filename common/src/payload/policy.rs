@@ -45,13 +45,13 @@ pub enum PolicyItem {
     Unit {
         /// The name of the unit.
         name: UnitName,
-        /// Whether it starts at boot; unchanged if absent.
+        /// True if it starts at boot; unchanged if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         enabled: Option<bool>,
-        /// Whether it runs now; unchanged if absent.
+        /// True if it runs now; unchanged if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         active: Option<bool>,
-        /// Whether it is impossible to start.
+        /// True if it is impossible to start.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         masked: bool,
         /// As for a file.
@@ -199,7 +199,7 @@ impl PolicyItem {
         }
     }
 
-    /// Whether the item says that it may have power over the whole device.
+    /// Returns true if the item says that it may have power over the whole device.
     #[must_use]
     pub const fn is_privileged(&self) -> bool {
         match self {

@@ -448,7 +448,7 @@ pub const fn unit_directories() -> &'static [&'static str] {
     UNIT_DIRECTORIES
 }
 
-/// Whether systemd reads a unit or a drop-in from this path.
+/// Returns true if systemd reads a unit or a drop-in from this path.
 #[must_use]
 pub fn is_unit_file(path: &str) -> bool {
     let path = canonical_path(path);
@@ -470,7 +470,7 @@ fn group_of(path: &str, groups: &[Group]) -> Option<&'static str> {
     found.map(|(name, _)| *name)
 }
 
-/// Whether a path is in the tree of a pattern.
+/// Returns true if a path is in the tree of a pattern.
 fn contains(pattern: &str, path: &str) -> bool {
     if let Some(rest) = pattern.strip_prefix("{home}") {
         return path

@@ -296,13 +296,13 @@ pub struct CheckIn {
     /// Version of a payload that failed or was refused here, so that the server does not send it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_version: Option<u64>,
-    /// Whether the DPC passes its health check now.
+    /// True if the DPC passes its health check now.
     pub healthy: bool,
     /// The device's nonce; a newer payload will repeat it.
     pub nonce: Nonce,
     /// Version of the signing root that the device trusts.
     pub root_version: u64,
-    /// Whether the device asks for a new certificate for the same key.
+    /// True if the device asks for a new certificate for the same key.
     #[serde(default)]
     pub renew_certificate: bool,
 }

@@ -53,7 +53,7 @@ impl DevicePublicKey {
         Sha256::of(self.spki())
     }
 
-    /// Whether `signature` is this key's signature over `message`.
+    /// Returns true if `signature` is this key's signature over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &DeviceKeySignature) -> bool {
         let point = self.spki().get(SPKI_PREFIX.len()..).unwrap_or_default();

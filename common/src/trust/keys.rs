@@ -28,7 +28,7 @@ impl PublicKey {
         Sha256::of(self.0.as_ref())
     }
 
-    /// Whether `signature` is this key's signature over `message`.
+    /// Returns true if `signature` is this key's signature over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()

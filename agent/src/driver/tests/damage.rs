@@ -101,7 +101,7 @@ const PRIVILEGED: [&str; 11] = [
 ];
 
 /// Every file and directory that the network side keeps.
-const NETWORK: [&str; 11] = [
+const NETWORK: [&str; 12] = [
     "exchange/device.key",
     "exchange/machine.json",
     "exchange/grant.json",
@@ -111,12 +111,13 @@ const NETWORK: [&str; 11] = [
     "exchange/reset-ticket",
     "exchange/signing-roots.json",
     "exchange/status.json",
+    "exchange/pace.json",
     "exchange/artifacts",
     "exchange",
 ];
 
 /// The kinds of damage.
-const DAMAGES: [&str; 6] = ["emptied", "zeros", "cut in half", "of another version", "unreadable", "FIFO"];
+const DAMAGES: [&str; 6] = ["emptied", "zeros", "cut in half", "of another version", "directory", "FIFO"];
 
 fn damage(how: &str, path: &Path) {
     let before = files::read(path, 1 << 20).ok().flatten().unwrap_or_else(|| b"{\"half\": \"a doc".to_vec());
@@ -125,8 +126,6 @@ fn damage(how: &str, path: &Path) {
         "zeros" => vec![0; before.len()],
         "cut in half" => before[..before.len() / 2].to_vec(),
         "of another version" => b"{\"version\": 99, \"format\": 99}\n".to_vec(),
-        // Root can read every file, so an unreadable one is a directory.
-        "unreadable" => return put_in_the_way("directory", path),
         obstacle => return put_in_the_way(obstacle, path),
     };
     files::replace(path, &bytes, 0o600).unwrap();
@@ -182,6 +181,96 @@ async fn comes_back(files: &[&str]) {
             assert_eq!(world.reset_by(reset).await, Exit::Done, "{case}: {}", world.paper.text());
             assert_eq!(world.run().await, Exit::Done, "{case}: {}", world.paper.text());
             assert_eq!((world.phase(), world.installed_version()), ("managed", Some(50)), "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_managed_device_whose_enrollment_is_lost_enrolls_again_with_its_next_report() {
+    for how in ["removed", "emptied", "directory"] {
+        let world = World::new();
+        assert_eq!(world.run().await, Exit::Done);
+        match how {
+            "removed" => files::discard(&world.layout.enrollment()).unwrap(),
+            how => damage(how, &world.layout.enrollment()),
+        }
+        // The unit of the handshake does not start: the marker is there.
+        assert!(world.layout.enrolled_marker().exists());
+        for stage in ["identity", "report", "install", "report"] {
+            assert_eq!(world.stage(stage).await, Exit::Done, "{how} {stage}: {}", world.paper.text());
+        }
+        assert_eq!((world.scene().hellos.len(), world.phase()), (2, "managed"), "{how}");
+    }
+}
+
+/// The user of the network side, as long as this lives.
+struct NetworkUser;
+
+impl NetworkUser {
+    /// Id of the user and of the group.
+    const ID: u32 = 65534;
+
+    fn become_it() -> Self {
+        nix::unistd::setegid(Self::ID.into()).unwrap();
+        nix::unistd::seteuid(Self::ID.into()).unwrap();
+        Self
+    }
+}
+
+impl Drop for NetworkUser {
+    fn drop(&mut self) {
+        nix::unistd::seteuid(0.into()).unwrap();
+        nix::unistd::setegid(0.into()).unwrap();
+    }
+}
+
+/// Gives a folder and everything below it to the network side.
+fn hand_to_network_user(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(NetworkUser::ID), Some(NetworkUser::ID)).unwrap();
+    for entry in path.read_dir().into_iter().flatten() {
+        hand_to_network_user(&entry.unwrap().path());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs root, and a process of its own: it becomes another user"]
+async fn a_device_comes_back_from_files_that_the_network_side_may_not_read() {
+    let files_of_network = NETWORK.iter().filter(|file| file.contains('.'));
+    for file in files_of_network.chain(&["ledger.json", "outcome.json"]) {
+        let world = World { is_unit: true, ..World::new() };
+        let group = format!("root:x:0:\nunbox:x:{}:\n", NetworkUser::ID);
+        files::replace(&world.root.join("etc/group"), group.as_bytes(), 0o644).unwrap();
+        assert_eq!(world.run().await, Exit::Done);
+        hand_to_network_user(&world.layout.exchange());
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&world.root, open).unwrap();
+        let stage = async |stage: &str| {
+            let user = ["handshake", "check-in", "report"].contains(&stage).then(NetworkUser::become_it);
+            let ended = world.stage(stage).await;
+            drop(user);
+            ended
+        };
+        assert_eq!(stage("check-in").await, Exit::Done, "{file}: {}", world.paper.text());
+
+        let path = world.layout.state().join(file);
+        let content = files::read(&path, 1 << 20).unwrap().unwrap_or_default();
+        files::replace(&path, &content, 0o600).unwrap();
+        let user = NetworkUser::become_it();
+        assert!(files::read(&path, 1 << 20).is_err(), "{file}");
+        drop(user);
+        if *file == "exchange/device.key" {
+            // It may be somebody else's, and what is installed depends on it: a person decides.
+            assert_eq!(stage("check-in").await, Exit::Administrator);
+            assert!(world.paper.text().contains("Code: key_unusable"), "{}", world.paper.text());
+            assert_eq!(world.reset(None).await, Exit::Done);
+        }
+        for version in [50, 60] {
+            world.scene().version = version;
+            world.scene().sends_payload = version > 50;
+            for name in ["identity", "handshake", "check-in", "install", "report"] {
+                assert_eq!(stage(name).await, Exit::Done, "{file} {name}: {}", world.paper.text());
+            }
+            assert_eq!((world.phase(), world.installed_version()), ("managed", Some(version)), "{file}");
         }
     }
 }

@@ -5,6 +5,8 @@ mod damage;
 mod foreign;
 mod machine;
 mod pace;
+mod turns;
+mod units;
 
 use super::{reset, round, round::When, run, session::Session, stages};
 use crate::{
@@ -64,7 +66,7 @@ struct Scene {
     device: i64,
     /// A path in the payload that this device cannot have.
     impossible: Option<&'static str>,
-    /// Whether artifacts can be fetched.
+    /// True if artifacts can be fetched.
     has_artifacts: bool,
     /// Another host that the payload names for its artifact.
     host: Option<String>,
@@ -83,7 +85,7 @@ struct Scene {
     /// Changes the scene before every message.
     shuffle: Option<Shuffles>,
     sends_payload: bool,
-    /// Whether the device's certificate belongs to an enrollment that is over.
+    /// True if the device's certificate belongs to an enrollment that is over.
     is_over: bool,
     generation: u64,
     hello: Option<Hello>,
@@ -219,11 +221,21 @@ impl Scene {
 
 /// A clock that jumps: waits take no real time, but all of them seem to have passed.
 struct Jumping {
+    began: Timestamp,
     passed: Mutex<Duration>,
     limit: Duration,
 }
 
 impl Jumping {
+    fn until(limit: Duration) -> Self {
+        Self { began: clock::system(), passed: Mutex::default(), limit }
+    }
+
+    fn advance_to(&self, time: Duration) {
+        let mut passed = self.passed.lock().unwrap();
+        *passed = time.max(*passed);
+    }
+
     /// Returns once the limit has passed.
     async fn over(&self) {
         while self.monotonic() < self.limit {
@@ -238,7 +250,7 @@ impl Waits for Jumping {
     }
 
     fn system(&self) -> Timestamp {
-        clock::system().plus(self.monotonic())
+        self.began.plus(self.monotonic())
     }
 
     fn wait(&self, pause: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -260,6 +272,8 @@ struct World {
     layout: Layout,
     scene: Arc<Mutex<Scene>>,
     paper: Paper,
+    /// True if systemd starts every process.
+    is_unit: bool,
 }
 
 impl World {
@@ -285,7 +299,15 @@ impl World {
             put(&format!("sys/class/dmi/id/{field}"), value.as_bytes());
         }
         put("opt/keep", b"");
-        Self { layout: Layout::new(&root), _folder: folder, root, server, scene, paper: Paper::default() }
+        Self {
+            layout: Layout::new(&root),
+            _folder: folder,
+            root,
+            server,
+            scene,
+            paper: Paper::default(),
+            is_unit: false,
+        }
     }
 
     fn scene(&self) -> MutexGuard<'_, Scene> {
@@ -294,7 +316,7 @@ impl World {
 
     /// Makes a session for one try, on a clock that jumps, so that its pace costs no time.
     fn session(&self) -> Session {
-        self.session_by(Some(1), Arc::new(Jumping { passed: Mutex::default(), limit: Duration::MAX }))
+        self.session_by(Some(1), Arc::new(Jumping::until(Duration::MAX)))
     }
 
     fn session_with(&self, attempts: Option<u32>) -> Session {
@@ -302,7 +324,8 @@ impl World {
     }
 
     fn session_by(&self, attempts: Option<u32>, waits: Arc<dyn Waits>) -> Session {
-        let from = StartingPoint { root: self.root.clone(), config: None, credentials: None };
+        let from =
+            StartingPoint { root: self.root.clone(), config: None, credentials: None, is_unit: self.is_unit };
         let out = Box::new(self.paper.clone());
         Session::new(from, Console::new(out, self.layout.status(), Stopwatch::start()), attempts, waits)
     }
@@ -318,17 +341,23 @@ impl World {
         attempts: Option<u32>,
         limit: Duration,
     ) -> (Vec<(Duration, String)>, Option<Exit>) {
-        let jumping = Arc::new(Jumping { passed: Mutex::default(), limit });
-        let (clock, sent) = (Arc::clone(&jumping), Arc::new(Mutex::new(Vec::new())));
-        let log = Arc::clone(&sent);
-        self.scene().on_message =
-            Some(Box::new(move |path| log.lock().unwrap().push((clock.monotonic(), path.to_owned()))));
+        let jumping = Arc::new(Jumping::until(limit));
+        let sent = self.log_messages(&jumping);
         let mut session = self.session_by(attempts, Arc::clone(&jumping) as Arc<dyn Waits>);
         let ended = tokio::select! {
             ended = run::run(&mut session, false) => Some(ended.unwrap_or_else(|exit| exit)),
             () = jumping.over() => None,
         };
         (std::mem::take(&mut *sent.lock().unwrap()), ended)
+    }
+
+    /// Has every message noted from now on, with its time.
+    fn log_messages(&self, clock: &Arc<Jumping>) -> Arc<Mutex<Vec<(Duration, String)>>> {
+        let (clock, sent) = (Arc::clone(clock), Arc::new(Mutex::new(Vec::new())));
+        let log = Arc::clone(&sent);
+        self.scene().on_message =
+            Some(Box::new(move |path| log.lock().unwrap().push((clock.monotonic(), path.to_owned()))));
+        sent
     }
 
     async fn stage(&self, name: &str) -> Exit {
@@ -353,7 +382,7 @@ impl World {
     }
 
     async fn reset_by(&self, how: reset::Reset<'_>) -> Exit {
-        let clock = Jumping { passed: Mutex::default(), limit: Duration::from_hours(1) };
+        let clock = Jumping::until(Duration::from_hours(1));
         let mut session = self.session_by(Some(1), Arc::new(clock));
         reset(&mut session, how).await.unwrap_or_else(|exit| exit)
     }
@@ -366,7 +395,7 @@ impl World {
     }
 
     /// Waits until the console has printed this text.
-    async fn heard(&self, text: &str) {
+    async fn wait_to_hear(&self, text: &str) {
         while !self.paper.text().contains(text) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -814,7 +843,7 @@ async fn a_reset_waits_for_whoever_is_at_work() {
     let ledger = world.ledger_bytes();
     let held = world.session().lock_exchange().unwrap().unwrap();
     let somebody = async {
-        world.heard("The reset waits for it").await;
+        world.wait_to_hear("The reset waits for it").await;
         assert_eq!(world.ledger_bytes(), ledger);
         drop(held);
     };
@@ -834,7 +863,7 @@ async fn a_device_that_waits_for_a_token_goes_on_when_a_medium_with_one_is_plugg
     world.plug_in("sda1", &json!({"not_used": "there is no file named unbox-token in its first folder"}));
     let mut session = world.session_with(None);
     let somebody = async {
-        world.heard("Next try in").await;
+        world.wait_to_hear("Next try in").await;
         let said = world.paper.text();
         assert!(said.contains("USB stick labelled UNBOX"), "{said}");
         assert!(said.contains("medium sda1 is not used: there is no file named unbox-token"), "{said}");

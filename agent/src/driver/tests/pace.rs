@@ -3,7 +3,7 @@
 use super::*;
 
 /// Returns the largest number of messages within a minute.
-fn most_in_a_minute(sent: &[(Duration, String)]) -> usize {
+pub(super) fn most_in_a_minute(sent: &[(Duration, String)]) -> usize {
     let minute = Duration::from_mins(1);
     let within = |from: Duration| sent.iter().filter(|(at, _)| (from..from + minute).contains(at)).count();
     sent.iter().map(|(at, _)| within(*at)).max().unwrap_or(0)
@@ -49,29 +49,38 @@ async fn refused_payloads_count_as_attempts() {
     assert_eq!(world.rejection().as_deref(), Some("path_refused"), "and the server knows it");
 }
 
+/// Returns a source of random numbers below a limit.
+pub(super) fn random(seed: u64) -> impl FnMut(u64) -> u64 + Send + 'static {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    }
+}
+
+/// Returns a change of the scene to any outcome of the next message.
+pub(super) fn any_outcome(mut draw: impl FnMut(u64) -> u64 + Send + 'static) -> Shuffles {
+    Box::new(move |scene| {
+        scene.version = 50 + draw(4);
+        scene.signer = if draw(6) == 0 { 66 } else { 1 };
+        scene.impossible = IMPOSSIBLE.filter(|_| draw(2) == 0);
+        scene.has_artifacts = draw(4) != 0;
+        scene.sends_payload = draw(4) != 0;
+        scene.is_over = draw(8) == 0;
+        scene.certified_for = Duration::from_hours(24 * draw(3));
+        scene.commands = if draw(4) == 0 { vec!["re_enroll"] } else { Vec::new() };
+        let kinds = [RefusalKind::Busy, RefusalKind::NotClaimed, RefusalKind::ClockSkew];
+        scene.refusal = kinds.get(usize::try_from(draw(12)).unwrap()).map(|kind| Problem::new(*kind));
+    })
+}
+
 #[tokio::test]
 async fn no_order_of_outcomes_sends_more_than_six_messages_a_minute() {
     for seed in 0..24u64 {
         let world = World::new();
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut draw = move |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
-        world.scene().shuffle = Some(Box::new(move |scene| {
-            scene.version = 50 + draw(4);
-            scene.signer = if draw(6) == 0 { 66 } else { 1 };
-            scene.impossible = IMPOSSIBLE.filter(|_| draw(2) == 0);
-            scene.has_artifacts = draw(4) != 0;
-            scene.sends_payload = draw(4) != 0;
-            scene.is_over = draw(8) == 0;
-            scene.certified_for = Duration::from_hours(24 * draw(3));
-            scene.commands = if draw(4) == 0 { vec!["re_enroll"] } else { Vec::new() };
-            let kinds = [RefusalKind::Busy, RefusalKind::NotClaimed, RefusalKind::ClockSkew];
-            scene.refusal = kinds.get(usize::try_from(draw(12)).unwrap()).map(|kind| Problem::new(*kind));
-        }));
+        world.scene().shuffle = Some(any_outcome(random(seed)));
         let (sent, ended) = world.run_for(None, Duration::from_mins(20)).await;
         assert_eq!(ended, None, "seed {seed}");
         assert!(sent.len() > 3 && most_in_a_minute(&sent) <= 6, "seed {seed}: {sent:?}");

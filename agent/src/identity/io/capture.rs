@@ -3,7 +3,6 @@
 
 use super::examine;
 use crate::{
-    boot::Layout,
     clock,
     files::{self, FilesError},
     identity::{
@@ -13,6 +12,7 @@ use crate::{
         smbios::{self, Tables},
         vpd::{self, Partition},
     },
+    layout::Layout,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     boot::{self, Layout},
-    console::chain,
     files::{self, FilesError},
     handover::{self, HandoverError},
+    text::chain,
     tpm::{Tpm, TpmUse, endorsement},
 };
 use capture::Record;
@@ -272,7 +272,7 @@ fn endorsement_key(reader: &mut Reader<'_>, layout: &Layout) -> Option<Sha256> {
     )
 }
 
-/// Whether SMBIOS describes the machine: its firmware then also marks removable devices.
+/// Returns true if SMBIOS describes the machine: its firmware then also marks removable devices.
 fn is_pc(candidates: &[Candidate]) -> bool {
     candidates.iter().any(|one| one.source == Source::Smbios)
 }

@@ -27,7 +27,7 @@ const MODEM: &str = "org.freedesktop.ModemManager1.Modem";
 /// The objects of a service, by interface and property.
 type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedValue>>>;
 
-/// Whether the kernel knows a modem. Most machines have none, and then D-Bus is not used.
+/// Returns true if the kernel knows a modem. Most machines have none, and then D-Bus is not used.
 pub(super) fn has_modem(reader: &mut Reader<'_>) -> bool {
     let usb = reader.names("/sys/class/usbmisc").iter().any(|name| name.starts_with("cdc-wdm"));
     usb || !reader.names("/sys/class/wwan").is_empty()

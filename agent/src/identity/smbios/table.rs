@@ -22,7 +22,7 @@ pub struct Tables {
     pub fields: Vec<Field>,
     /// The free strings of type 11, without those that may be secrets.
     pub oem_strings: Vec<String>,
-    /// Whether a structure does not end where it should; everything after it is lost.
+    /// True if a structure does not end where it should; everything after it is lost.
     pub is_cut_short: bool,
 }
 
@@ -86,8 +86,8 @@ impl Tables {
     }
 }
 
-/// Whether a free string is for systemd, which reads credentials from here, or looks like some other
-/// secret.
+/// Returns true if a free string is for systemd, which reads credentials from here, or looks like some
+/// other secret.
 pub(super) fn is_secret(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     text.starts_with("io.systemd.")
@@ -133,7 +133,7 @@ impl<'a> Structures<'a> {
         Self { rest: table }
     }
 
-    /// Whether, after the walk, the table ended without an end marker.
+    /// Returns true if, after the walk, the table ended without an end marker.
     pub(super) fn is_cut_short(&self) -> bool {
         self.rest.first() != Some(&END_OF_TABLE) && self.rest.iter().any(|byte| *byte != 0)
     }

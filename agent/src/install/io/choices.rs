@@ -1,7 +1,7 @@
 //! State that packages share: diversions, overridden modes, alternatives. No package lists them, and the
 //! scripts of a failing package leave them behind.
 
-use super::{SystemError, dpkg::Dpkg};
+use super::{SystemError, database::Database, dpkg::Dpkg};
 use crate::{
     files::{self, Entry, FilesError},
     install::{Choices, Diversion},
@@ -12,15 +12,19 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// The largest of these files, in bytes.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
+/// The records of alternatives in dpkg's database.
+const ALTERNATIVES: &str = "alternatives";
 const LINKS: &str = "etc/alternatives";
 /// The list of diversions in dpkg's database: three lines for each.
-const DIVERSIONS: &str = "diversions";
+pub(super) const DIVERSIONS: &str = "diversions";
+/// The list of overridden modes in dpkg's database.
+pub(super) const OVERRIDES: &str = "statoverride";
 
 /// Reads the current choices.
 pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
     let database = dpkg.database();
-    let diversions = files::read(&database.join(DIVERSIONS), MAX_FILE_BYTES)?.unwrap_or_default();
-    let (records, incomplete) = split_records(&diversions);
+    let diversions = text(&database.join(DIVERSIONS))?;
+    let (records, incomplete) = split_records(diversions.as_bytes());
     let records = String::from_utf8_lossy(records);
     let lines: Vec<&str> = records.lines().collect();
     let diversions = lines.chunks_exact(3).filter_map(|lines| match lines {
@@ -34,11 +38,11 @@ pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
     let mut choices = Choices {
         diversions: diversions.collect(),
         incomplete_diversion: String::from_utf8_lossy(incomplete).into_owned(),
-        overrides: text(&database.join("statoverride"))?,
+        overrides: text(&database.join(OVERRIDES))?,
         ..Choices::default()
     };
-    for name in names(&database.join("alternatives"))? {
-        let kept = text(&database.join("alternatives").join(&name))?;
+    for name in names(&database.join(ALTERNATIVES))? {
+        let kept = text(&database.join(ALTERNATIVES).join(&name))?;
         choices.alternatives.insert(name, kept);
     }
     let folder = dpkg.path(LINKS);
@@ -51,27 +55,14 @@ pub(super) fn read(dpkg: &Dpkg) -> Result<Choices, SystemError> {
 }
 
 /// Splits the list of diversions into its complete records and the rest.
-fn split_records(list: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split_records(list: &[u8]) -> (&[u8], &[u8]) {
     let ends = list.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     list.split_at(ends.skip(2).step_by(3).last().unwrap_or_default())
 }
 
-/// Drops an incomplete record at the end of the list of diversions, because none of dpkg's programs runs
-/// with it. Returns whether there was one.
-pub(super) fn drop_incomplete_diversion(dpkg: &Dpkg) -> Result<bool, FilesError> {
-    let path = dpkg.database().join(DIVERSIONS);
-    let list = files::read(&path, MAX_FILE_BYTES)?.unwrap_or_default();
-    let (records, incomplete) = split_records(&list);
-    if incomplete.is_empty() {
-        return Ok(false);
-    }
-    files::replace(&path, records, files::PUBLIC_FILE)?;
-    Ok(true)
-}
-
 /// Restores the choices to `after`.
 pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
-    drop_incomplete_diversion(dpkg)?;
+    Database::read(dpkg)?.mend(dpkg, &[])?;
     let now = read(dpkg)?;
     for made in now.diversions.difference(&after.diversions) {
         if divert(dpkg, made, &["--rename", "--remove"]).is_err() {
@@ -87,13 +78,13 @@ pub(super) fn restore(dpkg: &Dpkg, after: &Choices) -> Result<(), SystemError> {
             .or_else(|_| divert(dpkg, gone, &["--no-rename", "--divert", &gone.to, "--add"]))?;
     }
     let database = dpkg.database();
-    set(&database.join("statoverride"), &now.overrides, &after.overrides)?;
+    set(&database.join(OVERRIDES), &now.overrides, &after.overrides)?;
     restore_alternatives(dpkg, &now, after)
 }
 
 /// Removes the diversions that a package has left behind.
 pub(super) fn remove_diversions(dpkg: &Dpkg, package: &str) -> Result<(), SystemError> {
-    drop_incomplete_diversion(dpkg)?;
+    Database::read(dpkg)?.mend(dpkg, &[])?;
     let now = read(dpkg)?;
     let is_left = |diversion: &&Diversion| diversion.package.as_deref() == Some(package);
     if !now.diversions.iter().any(|diversion| is_left(&diversion)) {
@@ -105,10 +96,13 @@ pub(super) fn remove_diversions(dpkg: &Dpkg, package: &str) -> Result<(), System
 
 fn restore_alternatives(dpkg: &Dpkg, now: &Choices, after: &Choices) -> Result<(), SystemError> {
     for name in now.alternatives.keys().filter(|name| !after.alternatives.contains_key(*name)) {
-        dpkg.program("update-alternatives")?.args(["--remove-all", name]).succeed(LIMIT)?;
+        if dpkg.program("update-alternatives")?.args(["--remove-all", name]).succeed(LIMIT).is_err() {
+            // It cannot read its own record. The link that the record chooses goes below.
+            files::discard(&dpkg.database().join(ALTERNATIVES).join(name))?;
+        }
     }
     for (name, kept) in &after.alternatives {
-        let record = dpkg.database().join("alternatives").join(name);
+        let record = dpkg.database().join(ALTERNATIVES).join(name);
         if now.alternatives.get(name) == Some(kept) {
             continue;
         }
@@ -143,9 +137,13 @@ fn set(path: &Path, now: &str, after: &str) -> Result<(), FilesError> {
     if now == after { Ok(()) } else { files::replace(path, after.as_bytes(), files::PUBLIC_FILE) }
 }
 
+/// Returns the content of a file. Anything else in its place counts as an empty one.
 fn text(path: &Path) -> Result<String, FilesError> {
-    let bytes = files::read(path, MAX_FILE_BYTES)?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let bytes = match files::read(path, MAX_FILE_BYTES) {
+        Err(error) if error.is_not_a_document() => None,
+        bytes => bytes?,
+    };
+    Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
 }
 
 fn names(directory: &Path) -> Result<Vec<String>, FilesError> {
@@ -183,7 +181,6 @@ mod tests {
         write(&list, LIST);
         let before = read(&dpkg).unwrap();
         assert_eq!((before.diversions.len(), before.incomplete_diversion.as_str()), (2, ""));
-        assert!(!drop_incomplete_diversion(&dpkg).unwrap());
         let kept = |bytes: &[u8]| [LIST, bytes].concat();
         for broken in [
             LIST[..LIST.len() - 1].to_vec(),

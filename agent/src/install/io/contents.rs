@@ -90,7 +90,7 @@ impl Contents {
         }
     }
 
-    /// Whether the blob exists.
+    /// Returns true if the blob exists.
     pub(crate) fn has(&self, digest: Sha256) -> Result<bool, FilesError> {
         self.blob(digest).open().map(|blob| blob.is_some())
     }

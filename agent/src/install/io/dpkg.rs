@@ -1,7 +1,9 @@
 //! Debian packages, through `dpkg`: never a dialogue, never a script of our own.
 
 use super::{
-    Packages, SystemError, choices, deb, paths,
+    Packages, SystemError, choices,
+    database::Database,
+    deb, paths,
     settings::{self, Settings},
 };
 use crate::{
@@ -30,7 +32,7 @@ use unbox_common::payload::PackageName;
 const CHANGE_LIMIT: Duration = Duration::from_mins(15);
 const QUERY_LIMIT: Duration = Duration::from_mins(1);
 /// dpkg's exit code if it could not begin or go on at all; a package that fails has another (dpkg(1)).
-const FATAL: i32 = 2;
+pub(super) const FATAL: i32 = 2;
 /// The files locked by every program that works on packages (dpkg's front ends, its database).
 const LOCKS: [&str; 2] = ["lock-frontend", "lock"];
 
@@ -56,8 +58,17 @@ impl Dpkg {
 
     /// Queries one package, or all of them. There is no answer about a package that dpkg does not know.
     fn show(&self, format: &str, name: Option<&PackageName>) -> Result<String, SystemError> {
-        let query = self.program("dpkg-query")?.arg(format!("--showformat={format}")).arg("--show");
-        Ok(self.ask(query.args(name.map(PackageName::as_str)))?.1)
+        let ask = || {
+            let query = self.program("dpkg-query")?.arg(format!("--showformat={format}")).arg("--show");
+            self.ask(query.args(name.map(PackageName::as_str)))
+        };
+        // It also fails if there is no such package; here, that is a valid answer.
+        let is_broken = |finished: &Finished| finished.status.code() == Some(FATAL);
+        let (mut finished, mut answer) = ask()?;
+        if is_broken(&finished) && Database::read(self)?.mend(self, &[])? {
+            (finished, answer) = ask()?;
+        }
+        if is_broken(&finished) { Err(failed("dpkg-query", &finished)) } else { Ok(answer) }
     }
 
     /// Runs a query, and returns its whole answer.
@@ -80,14 +91,16 @@ impl Dpkg {
         after: &State,
         debs: &[PathBuf],
     ) -> Result<(), SystemError> {
-        choices::drop_incomplete_diversion(self)?;
+        Database::read(self)?.mend(self, &[])?;
         self.complete()?;
         match (after, debs) {
             (State::Installed { .. }, [_, ..]) => self.install(name, debs),
             (State::Absent, _) => {
                 let settings = Settings::read(self)?;
-                let purged = self.purge(name);
+                let database = Database::read(self)?;
+                let purged = self.purge(name, &database);
                 settings.restore(self)?;
+                database.mend(self, &[])?;
                 purged.and_then(|()| choices::remove_diversions(self, name.as_str()))
             }
             _ => Err(SystemError::Unsupported {
@@ -109,13 +122,14 @@ impl Dpkg {
     /// Installs a package, together with those that need it and that it needs.
     fn install(&self, name: &PackageName, debs: &[PathBuf]) -> Result<(), SystemError> {
         let is_held = self.show("${db:Status-Abbrev}", Some(name))?.starts_with('h');
-        let settings = Settings::read(self)?;
+        let (settings, database) = (Settings::read(self)?, Database::read(self)?);
         let installed = finish(self.dpkg()?.arg("--install").args(debs));
-        let was_broken = choices::drop_incomplete_diversion(self)?;
-        let why = if settings.restore(self)? {
+        let changed = settings.restore(self)?;
+        let was_broken = database.mend(self, debs)?;
+        let why = if changed {
             Some("its scripts changed the settings of dpkg, which were put back")
         } else {
-            was_broken.then_some("its scripts broke the list of diversions, and dpkg would not run any more")
+            was_broken.then_some("its scripts broke the database of dpkg, which was put back")
         };
         if let Some(why) = why {
             return Err(SystemError::Unsupported { what: format!("package {name}"), why: why.to_owned() });
@@ -125,7 +139,7 @@ impl Dpkg {
             Ok(()) if is_held => self.hold(name)?,
             Err(SystemError::Program(_)) if self.look(name)? == State::Absent => {
                 // dpkg still notes that it was to be installed. That note does no harm if it stays.
-                let _ = self.purge(name);
+                let _ = self.purge(name, &database);
             }
             _ => (),
         }
@@ -142,9 +156,9 @@ impl Dpkg {
 
     /// Removes a package with its configuration. If it resists, it is removed without its scripts: it
     /// must block neither the next configuration nor a reset.
-    fn purge(&self, name: &PackageName) -> Result<(), SystemError> {
+    fn purge(&self, name: &PackageName, database: &Database) -> Result<(), SystemError> {
         let purge = |more: &[&str]| loop {
-            choices::drop_incomplete_diversion(self)?;
+            database.mend(self, &[])?;
             let dpkg = self.dpkg()?.arg("--force-remove-reinstreq").args(more);
             match finish(dpkg.args(["--purge", name.as_str()])) {
                 Err(SystemError::Program(ProgramError::Failed { complaint, .. }))
@@ -176,7 +190,7 @@ impl Dpkg {
         purge(&["--force-remove-essential", "--force-remove-protected", "--force-depends"])
     }
 
-    fn dpkg(&self) -> Result<Program, SystemError> {
+    pub(super) fn dpkg(&self) -> Result<Program, SystemError> {
         // Configuration files that were changed on the device stay as they are, so that going back to the
         // package's old version restores them.
         let dpkg = self.program("dpkg")?.args(["--force-confdef", "--force-confold"]);

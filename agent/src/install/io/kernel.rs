@@ -55,7 +55,7 @@ impl Kernel {
     }
 }
 
-/// Whether this process is in the network namespace of PID 1. If that is unknown, the answer is no.
+/// Returns true if this process is in the network namespace of PID 1. If that is unknown, the answer is no.
 fn is_in_init_namespace() -> bool {
     let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net"));
     matches!((network("1"), network("self")), (Ok(one), Ok(own)) if one == own)

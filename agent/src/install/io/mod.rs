@@ -3,6 +3,7 @@
 pub(super) mod archive;
 mod choices;
 pub(super) mod contents;
+mod database;
 mod deb;
 mod dpkg;
 mod entries;
@@ -47,7 +48,7 @@ pub trait System {
     /// Returns its file system.
     fn root(&self) -> &Root;
 
-    /// Whether such a resource can be changed here. Others are reported, and left out.
+    /// Returns true if such a resource can be changed here. Others are reported, and left out.
     fn covers(&self, resource: &Resource) -> bool;
 
     /// Returns the current state of anything but files and trees.
@@ -60,7 +61,7 @@ pub trait System {
     /// Returns its package system.
     fn packages(&self) -> &dyn Packages;
 
-    /// Whether anything here reads such files.
+    /// Returns true if anything here reads such files.
     fn covers_reload(&self, what: Reload) -> bool;
 
     /// Makes something read its files again.

@@ -135,7 +135,7 @@ pub(crate) fn tree_path(root: &Root, dpc: &DpcName, digest: Sha256) -> Result<Sa
     root.resolve(&path)
 }
 
-/// Whether a tree exists. It appears and disappears atomically, so checking its name is enough.
+/// Returns true if a tree exists. It appears and disappears atomically, so checking its name is enough.
 pub(crate) fn look_tree(root: &Root, dpc: &DpcName, digest: Sha256) -> Result<State, FilesError> {
     let status = match root.entry(&tree_path(root, dpc, digest)?)? {
         Some(entry) => entry.status()?,

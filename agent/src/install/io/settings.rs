@@ -9,39 +9,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where dpkg reads them (dpkg.cfg(5)).
+/// The directory that dpkg reads them from, and the file (dpkg.cfg(5)).
 const DIRECTORY: &str = "etc/dpkg/dpkg.cfg.d";
 const FILE: &str = "etc/dpkg/dpkg.cfg";
-/// The largest of these files, in bytes.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// The largest file of a snapshot, in bytes.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The settings at one moment; no content for anything but a regular file.
+/// Files at one moment; no content for anything but a regular file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Settings(BTreeMap<PathBuf, Option<Vec<u8>>>);
+pub(super) struct Snapshot(BTreeMap<PathBuf, Option<Vec<u8>>>);
 
-impl Settings {
-    pub(super) fn read(dpkg: &Dpkg) -> Result<Self, FilesError> {
-        let directory = dpkg.path(DIRECTORY);
-        let mut paths = vec![dpkg.path(FILE)];
-        match directory.read_dir() {
-            Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-            Err(source) => return Err(FilesError::Read { path: directory, source }),
-        }
-        let mut settings = BTreeMap::new();
+impl Snapshot {
+    pub(super) fn of(paths: Vec<PathBuf>) -> Result<Self, FilesError> {
+        let mut files = BTreeMap::new();
         for path in paths.into_iter().filter(|path| path.symlink_metadata().is_ok()) {
             let content = match files::read(&path, MAX_FILE_BYTES) {
                 Err(error) if !error.is_not_a_document() => return Err(error),
                 content => content.ok().flatten(),
             };
-            settings.insert(path, content);
+            files.insert(path, content);
         }
-        Ok(Self(settings))
+        Ok(Self(files))
     }
 
-    /// Restores them. Returns whether anything had changed.
-    pub(super) fn restore(&self, dpkg: &Dpkg) -> Result<bool, FilesError> {
-        let now = Self::read(dpkg)?;
+    /// Restores the files, and removes those of `paths` that are new. Returns whether anything had changed.
+    pub(super) fn restore(&self, paths: Vec<PathBuf>) -> Result<bool, FilesError> {
+        let now = Self::of(paths)?;
         if now == *self {
             return Ok(false);
         }
@@ -58,6 +51,32 @@ impl Settings {
         }
         Ok(true)
     }
+}
+
+/// dpkg's settings at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Settings(Snapshot);
+
+impl Settings {
+    pub(super) fn read(dpkg: &Dpkg) -> Result<Self, FilesError> {
+        Ok(Self(Snapshot::of(paths(dpkg)?)?))
+    }
+
+    /// Restores them. Returns whether anything had changed.
+    pub(super) fn restore(&self, dpkg: &Dpkg) -> Result<bool, FilesError> {
+        self.0.restore(paths(dpkg)?)
+    }
+}
+
+fn paths(dpkg: &Dpkg) -> Result<Vec<PathBuf>, FilesError> {
+    let directory = dpkg.path(DIRECTORY);
+    let mut paths = vec![dpkg.path(FILE)];
+    match directory.read_dir() {
+        Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+        Err(source) => return Err(FilesError::Read { path: directory, source }),
+    }
+    Ok(paths)
 }
 
 /// Returns the file of dpkg's settings that dpkg, by this complaint, could not read.

@@ -3,17 +3,14 @@
 
 use super::contents::Contents;
 use crate::{
-    files::{self, FilesError, Root},
+    files::{self, Lock, Root},
     install::{
         ArtifactDir, InstallError,
         journal::{Entry, Journal, MAX_JOURNAL_BYTES, line},
         record::Record,
     },
 };
-use std::{
-    fs::{File, TryLockError},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 pub(super) const DIRECTORY: &str = "install";
 const BLOBS: &str = "blobs";
@@ -28,15 +25,7 @@ pub(super) const MAX_RECORD_BYTES: u64 = 64 * 1024 * 1024;
 /// The stage's directory, held by this process alone.
 pub(crate) struct Store {
     root: Root,
-    lock: File,
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        // Closing the file would leave the lock with a child that is about to be started. If unlocking
-        // fails, the lock ends with the process.
-        let _ = self.lock.unlock();
-    }
+    _lock: Lock,
 }
 
 impl Store {
@@ -48,15 +37,8 @@ impl Store {
             files::make_directory(own, files::PRIVATE_DIRECTORY).map_err(InstallError::Store)?;
         }
         let root = device.open_other(&directory).map_err(InstallError::Store)?;
-        let (lock, _) =
-            files::open_growing(&directory.join(LOCK), files::PRIVATE_FILE).map_err(InstallError::Store)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { root, lock }),
-            Err(TryLockError::WouldBlock) => Err(InstallError::Busy),
-            Err(TryLockError::Error(source)) => {
-                Err(InstallError::Store(FilesError::Write { path: directory.join(LOCK), source }))
-            }
-        }
+        let lock = Lock::take(&directory.join(LOCK)).map_err(InstallError::Store)?;
+        Ok(Self { root, _lock: lock.ok_or(InstallError::Busy)? })
     }
 
     /// Returns the blobs' path as seen from inside the device.

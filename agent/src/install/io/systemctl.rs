@@ -20,7 +20,7 @@ const QUERY_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Systemctl {
     /// The root directory of the unit files.
     root: PathBuf,
-    /// Whether systemd runs there.
+    /// True if systemd runs there.
     is_live: bool,
 }
 
@@ -108,7 +108,7 @@ impl Systemctl {
         program.arg(option)
     }
 
-    /// Whether a unit is enabled below its mask, which systemd does not report.
+    /// Returns true if a unit is enabled below its mask, which systemd does not report.
     fn is_wanted(&self, unit: &UnitName) -> bool {
         let Ok(entries) = self.root.join("etc/systemd/system").read_dir() else {
             return false;
@@ -122,7 +122,7 @@ impl Systemctl {
     }
 }
 
-/// Whether the host has a `systemctl` that can work on another root.
+/// Returns true if the host has a `systemctl` that can work on another root.
 pub(super) fn is_available() -> bool {
     ["/usr/bin/systemctl", "/bin/systemctl"].iter().any(|path| Path::new(path).exists())
 }

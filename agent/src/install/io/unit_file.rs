@@ -14,7 +14,7 @@ pub(super) struct Service {
     pub(super) state_directory: Option<String>,
     /// Credential names and the files that hold them.
     pub(super) credentials: Vec<(String, PathBuf)>,
-    /// Whether the service counts as running after it exited successfully.
+    /// True if the service counts as running after it exited successfully.
     pub(super) remains: bool,
 }
 

@@ -10,13 +10,13 @@ use super::{
     state::{ScreenState, View},
 };
 use crate::{
-    console::plain,
     station::{
         check::TestedUnit,
         report::{serial, tally_text},
         test_station::Server,
         verdict::Verdict,
     },
+    text::plain,
 };
 use ratatui::{
     buffer::Buffer,
@@ -42,7 +42,7 @@ const MAX_NAME_BYTES: usize = 40;
 /// The capabilities of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// Whether it has colours, and they were not switched off (`NO_COLOR`).
+    /// True if it has colours, and they were not switched off (`NO_COLOR`).
     pub colour: bool,
 }
 

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     clock,
-    console::chain,
     station::{
         shift::{ShiftError, Tally},
         test_station::TestStation,
     },
+    text::chain,
 };
 use ratatui::{
     Terminal,
@@ -49,7 +49,7 @@ const MAX_EVENTS: usize = 64;
 /// The most bytes in one read.
 const READ_BYTES: usize = 4096;
 
-/// Whether the screen occupies the terminal now.
+/// True if the screen occupies the terminal now.
 static UP: AtomicBool = AtomicBool::new(false);
 
 /// The reason why the screen cannot continue.
@@ -72,14 +72,14 @@ pub enum ScreenError {
     Gone,
 }
 
-/// Whether standard input and output are a terminal that can be drawn on.
+/// Returns true if standard input and output are a terminal that can be drawn on.
 #[must_use]
 pub fn is_possible() -> bool {
     let dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     !dumb && io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Whether output on standard error would spoil the screen.
+/// Returns true if output on standard error would spoil the screen.
 #[must_use]
 pub fn covers_errors() -> bool {
     UP.load(Ordering::Relaxed) && io::stderr().is_terminal()

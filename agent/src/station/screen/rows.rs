@@ -1,6 +1,6 @@
 //! Rows of a screen, handed out one by one, and the fitting of text into them.
 
-use crate::console::plain;
+use crate::text::plain;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,

@@ -6,7 +6,6 @@
 
 use super::keys::Key;
 use crate::{
-    console::plain,
     station::{
         check::TestedUnit,
         report::late_answers_text,
@@ -14,6 +13,7 @@ use crate::{
         test_station::{QueueResult, Server, StationStatus, unit_name},
         verdict::Verdict,
     },
+    text::plain,
 };
 use std::{collections::VecDeque, time::Duration};
 use unbox_common::{identity::HardwareIdentity, label::MAX_SCAN_BYTES, timestamp::Timestamp};
@@ -56,7 +56,7 @@ pub struct ScreenState {
     view: View,
     /// A message that the worker must see apart from the verdict.
     pub notice: Option<String>,
-    /// Whether the end of the shift was requested.
+    /// True if the end of the shift was requested.
     pub ending: bool,
 }
 
@@ -319,7 +319,7 @@ impl View {
 }
 
 impl Line {
-    /// Whether nothing is typed.
+    /// Returns true if nothing is typed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -22,7 +22,7 @@ impl Layout {
         &self.root
     }
 
-    /// Whether this is the running system, rather than a directory that looks like one.
+    /// Returns true if this is the running system, rather than a directory that looks like one.
     #[must_use]
     pub fn is_running_system(&self) -> bool {
         self.root == Path::new("/")
@@ -66,6 +66,12 @@ impl Layout {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.path("/var/lib/unbox")
+    }
+
+    /// Returns the lock file held by the one process that writes the privileged side's state.
+    #[must_use]
+    pub fn state_lock(&self) -> PathBuf {
+        self.state().join("lock")
     }
 
     /// Returns the ledger's file, which only the privileged side writes.
@@ -158,6 +164,12 @@ impl Layout {
     #[must_use]
     pub fn queue(&self) -> PathBuf {
         self.exchange().join("queue.json")
+    }
+
+    /// Returns the file with the times of the last messages to the server.
+    #[must_use]
+    pub fn pace(&self) -> PathBuf {
+        self.exchange().join("pace.json")
     }
 
     /// Returns the file of a one-time ticket that allows a new key.
