@@ -45,25 +45,25 @@ impl Tx {
     }
 
     /// Writes all waiting rows. Devices come first, because reports refer to them.
-    pub(super) async fn write_batch(&mut self) -> Result<(), StoreError> {
+    pub(super) fn write_batch(&mut self) -> Result<(), StoreError> {
         let WriteBatch { devices, reports, events } = std::mem::take(&mut self.batch);
         for part in parts(&devices) {
-            self.write_devices(part).await?;
+            self.write_devices(part)?;
         }
         for part in parts(&reports) {
-            self.write_reports(part).await?;
+            self.write_reports(part)?;
         }
-        self.write_events(events).await
+        self.write_events(events)
     }
 
     /// Writes the waiting rows if a device among them is bound to this key.
-    pub(super) async fn write_before_reading_key(&mut self, key: Sha256) -> Result<(), StoreError> {
+    pub(super) fn write_before_reading_key(&mut self, key: Sha256) -> Result<(), StoreError> {
         let has_key = self.batch.devices.iter().any(|one| one.knows_key(key));
-        if has_key { self.write_batch().await } else { Ok(()) }
+        if has_key { self.write_batch() } else { Ok(()) }
     }
 
     /// Writes the waiting rows if any is about this device, or the device of this claim.
-    pub(super) async fn write_before_reading(
+    pub(super) fn write_before_reading(
         &mut self,
         device: Option<DeviceId>,
         claim: Option<ClaimId>,
@@ -71,7 +71,7 @@ impl Tx {
         let WriteBatch { devices, reports, .. } = &self.batch;
         let saved = devices.iter().any(|one| Some(one.id) == device || Some(one.claim) == claim);
         let reported = reports.iter().any(|one| Some(one.device) == device);
-        if saved || reported { self.write_batch().await } else { Ok(()) }
+        if saved || reported { self.write_batch() } else { Ok(()) }
     }
 }
 
