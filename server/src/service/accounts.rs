@@ -67,17 +67,14 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, account) = (services.clone(), by.clone(), account.clone());
-                Box::pin(async move {
-                    if let Some(company) = account.company {
-                        let own = by.scope().company().is_none_or(|own| own == company);
-                        if !own || tx.company(Scope::Operator, company).await?.is_none() {
-                            return Err(ServiceError::not_found("company", company));
-                        }
+                if let Some(company) = account.company {
+                    let own = by.scope().company().is_none_or(|own| own == company);
+                    if !own || tx.company(Scope::Operator, company)?.is_none() {
+                        return Err(ServiceError::not_found("company", company));
                     }
-                    services.add_account(tx, &by, &account).await?;
-                    Ok(account)
-                })
+                }
+                services.add_account(tx, &by, &account)?;
+                Ok(account)
             })
             .await
     }
@@ -166,22 +163,17 @@ impl Services {
 
     /// Adds an account in a transaction that also does something else, such as creating its company. The
     /// caller has to check that `by` may do so.
-    pub(super) async fn add_account(
-        &self,
-        tx: &mut Tx,
-        by: &Actor,
-        account: &Account,
-    ) -> Result<(), ServiceError> {
+    pub(super) fn add_account(&self, tx: &mut Tx, by: &Actor, account: &Account) -> Result<(), ServiceError> {
         if let Some(company) = account.company {
-            tx.lock_company(company).await?;
+            tx.lock_company(company)?;
             let most = self.settings().accounts;
-            if tx.count_accounts(company).await? >= most {
+            if tx.count_accounts(company)? >= most {
                 return Err(ServiceError::Conflict(format!(
                     "This organisation has {most} accounts, which is the most. Delete one first."
                 )));
             }
         }
-        if !tx.insert_account(account).await? {
+        if !tx.insert_account(account)? {
             return Err(ServiceError::AlreadyExists(format!(
                 "There is an account {} already. Change that one, or choose another.",
                 account.email
@@ -234,38 +226,35 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, to) = (services.clone(), by.clone(), to.clone());
-                Box::pin(async move {
-                    let was = managed_account(tx, &by, id).await?;
-                    let after = to(&was)?;
-                    if after.as_ref() == Some(&was) {
-                        return Ok(was);
-                    }
-                    if let Some(after) = &after {
-                        check_may_manage(&by, after.role)?;
-                        check_role(after.kind, after.role)?;
-                    }
-                    if was.leaves_no_owner(after.as_ref(), tx.other_owners(&was).await?) {
-                        return Err(ServiceError::Conflict(format!(
-                            "{} is the last owner of its organisation. Make somebody else an owner first.",
-                            was.email
-                        )));
-                    }
-                    match &after {
-                        Some(after) => tx.update_account(after).await?,
-                        None => tx.delete_account(id).await?,
-                    }
-                    let result = after.clone().unwrap_or_else(|| was.clone());
-                    let detail = json!({
-                        "email": was.email, "name": result.name, "role": result.role,
-                        "was": {"name": was.name, "role": was.role},
-                    });
-                    for action in actions(&was, after.as_ref()) {
-                        let subject = Subject::Account(id);
-                        services.note(tx, &by, action, subject, was.company, detail.clone());
-                    }
-                    Ok(result)
-                })
+                let was = managed_account(tx, &by, id)?;
+                let after = to(&was)?;
+                if after.as_ref() == Some(&was) {
+                    return Ok(was);
+                }
+                if let Some(after) = &after {
+                    check_may_manage(&by, after.role)?;
+                    check_role(after.kind, after.role)?;
+                }
+                if was.leaves_no_owner(after.as_ref(), tx.other_owners(&was)?) {
+                    return Err(ServiceError::Conflict(format!(
+                        "{} is the last owner of its organisation. Make somebody else an owner first.",
+                        was.email
+                    )));
+                }
+                match &after {
+                    Some(after) => tx.update_account(after)?,
+                    None => tx.delete_account(id)?,
+                }
+                let result = after.clone().unwrap_or_else(|| was.clone());
+                let detail = json!({
+                    "email": was.email, "name": result.name, "role": result.role,
+                    "was": {"name": was.name, "role": was.role},
+                });
+                for action in actions(&was, after.as_ref()) {
+                    let subject = Subject::Account(id);
+                    services.note(tx, &by, action, subject, was.company, detail.clone());
+                }
+                Ok(result)
             })
             .await
     }
@@ -287,9 +276,9 @@ fn actions(was: &Account, after: Option<&Account>) -> Vec<Action> {
 }
 
 /// Returns an account that the actor may see and change, locked until the transaction ends.
-pub(super) async fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
-    tx.lock_account(id).await?;
-    let account = tx.account(by.scope(), id).await?.ok_or_else(|| account_not_found(id))?;
+pub(super) fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
+    tx.lock_account(id)?;
+    let account = tx.account(by.scope(), id)?.ok_or_else(|| account_not_found(id))?;
     check_may_manage(by, account.role)?;
     Ok(account)
 }

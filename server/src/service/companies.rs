@@ -69,20 +69,17 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, company) = (services.clone(), by.clone(), company.clone());
-                Box::pin(async move {
-                    check_parent(tx, &by, &company).await?;
-                    if !tx.insert_company(&company).await? {
-                        return Err(name_taken_error(company.kind.name(), &company.name));
-                    }
-                    if let Some(creator) = creator {
-                        tx.link_companies(creator, company.id, company.created_at).await?;
-                    }
-                    let detail = created_detail(tx, &company, creator).await?;
-                    let (id, subject) = (company.id, Subject::Company(company.id));
-                    services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
-                    Ok(company)
-                })
+                check_parent(tx, &by, &company)?;
+                if !tx.insert_company(&company)? {
+                    return Err(name_taken_error(company.kind.name(), &company.name));
+                }
+                if let Some(creator) = creator {
+                    tx.link_companies(creator, company.id, company.created_at)?;
+                }
+                let detail = created_detail(tx, &company, creator)?;
+                let (id, subject) = (company.id, Subject::Company(company.id));
+                services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
+                Ok(company)
             })
             .await
     }
@@ -118,21 +115,17 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                let (company, accounts) = (company.clone(), accounts.clone());
-                Box::pin(async move {
-                    if !tx.insert_company(&company).await? {
-                        return Err(name_taken_error(company.kind.name(), &company.name));
-                    }
-                    tx.link_companies(creator, company.id, company.created_at).await?;
-                    for account in &accounts {
-                        services.add_account(tx, &by, account).await?;
-                    }
-                    let detail = created_detail(tx, &company, Some(creator)).await?;
-                    let (id, subject) = (company.id, Subject::Company(company.id));
-                    services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
-                    Ok(company)
-                })
+                if !tx.insert_company(&company)? {
+                    return Err(name_taken_error(company.kind.name(), &company.name));
+                }
+                tx.link_companies(creator, company.id, company.created_at)?;
+                for account in &accounts {
+                    services.add_account(tx, &by, account)?;
+                }
+                let detail = created_detail(tx, &company, Some(creator))?;
+                let (id, subject) = (company.id, Subject::Company(company.id));
+                services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
+                Ok(company)
             })
             .await
     }
@@ -240,16 +233,12 @@ impl Services {
 }
 
 /// Returns the audit detail of a new company.
-async fn created_detail(
-    tx: &mut Tx,
-    company: &Company,
-    creator: Option<CompanyId>,
-) -> Result<Value, ServiceError> {
+fn created_detail(tx: &mut Tx, company: &Company, creator: Option<CompanyId>) -> Result<Value, ServiceError> {
     let mut detail = Map::new();
     detail.insert("kind".to_owned(), json!(company.kind));
     detail.insert("name".to_owned(), json!(company.name));
     detail.insert("creator".to_owned(), json!(creator));
-    add_confusable_names(tx, company, detail).await
+    add_confusable_names(tx, company, detail)
 }
 
 /// Checks that the fields of a company are consistent.
@@ -281,9 +270,9 @@ pub(super) fn check_company(company: &Company) -> Result<(), ServiceError> {
 }
 
 /// Checks that the parent of a vendor is a reseller.
-pub(super) async fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> Result<(), ServiceError> {
+pub(super) fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> Result<(), ServiceError> {
     let Some(parent) = company.parent else { return Ok(()) };
-    let found = tx.company(by.scope(), parent).await?;
+    let found = tx.company(by.scope(), parent)?;
     match found.filter(|parent| parent.kind == CompanyKind::Reseller) {
         Some(_) => Ok(()),
         None => Err(ServiceError::not_found("reseller", parent)),
@@ -291,21 +280,17 @@ pub(super) async fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> 
 }
 
 /// Returns a customer that the actor may act for.
-pub(super) async fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+pub(super) fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
     if by.scope().covers(id) {
-        visible_customer(tx, by, id).await
+        visible_customer(tx, by, id)
     } else {
         Err(ServiceError::not_found("customer", id))
     }
 }
 
 /// Returns a customer that the actor may act for, or register devices for.
-pub(super) async fn visible_customer(
-    tx: &mut Tx,
-    by: &Actor,
-    id: CompanyId,
-) -> Result<Company, ServiceError> {
-    let found = tx.company(by.scope(), id).await?.filter(|company| company.kind == CompanyKind::Customer);
+pub(super) fn visible_customer(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+    let found = tx.company(by.scope(), id)?.filter(|company| company.kind == CompanyKind::Customer);
     found.ok_or_else(|| ServiceError::not_found("customer", id))
 }
 

@@ -69,23 +69,21 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, mut new) = (services.clone(), by.clone(), configuration.clone());
-                Box::pin(async move {
-                    customer_of(tx, &by, customer).await?;
+                    customer_of(tx, &by, customer)?;
                     // This also locks the customer, so that nobody else adds one meanwhile.
-                    new.updated_at = tx.next_version(customer, now).await?;
+                    new.updated_at = tx.next_version(customer, now)?;
                     let most = services.settings().configurations;
-                    if tx.count_configurations(customer).await? >= most {
+                    if tx.count_configurations(customer)? >= most {
                         return Err(ServiceError::Conflict(format!(
                             "This customer has {most} configurations, which is the most. Delete one that nothing uses first."
                         )));
                     }
-                    check_artifacts(tx, &new).await?;
-                    if !tx.insert_configuration(&new).await? {
+                    check_artifacts(tx, &new)?;
+                    if !tx.insert_configuration(&new)? {
                         return Err(name_taken_error("configuration", &new.name));
                     }
                     if default {
-                        services.make_default(tx, &by, customer, Some(new.id)).await?;
+                        services.make_default(tx, &by, customer, Some(new.id))?;
                     }
                     let detail = json!({
                         "name": new.name,
@@ -101,7 +99,6 @@ impl Services {
                     );
                     Ok(new)
                 })
-            })
             .await
     }
 
@@ -162,41 +159,37 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, name, document) =
-                    (services.clone(), by.clone(), name.clone(), document.clone());
-                Box::pin(async move {
-                    let was = configuration_in_scope(tx, &by, id).await?;
-                    let mut new = was.clone();
-                    new.name = name.unwrap_or(new.name);
-                    new.document = document.unwrap_or(new.document);
-                    new.updated_at = tx.next_version(was.customer, now).await?;
-                    check_artifacts(tx, &new).await?;
-                    if !tx.update_configuration(&new).await? {
-                        return Err(name_taken_error("configuration", &new.name));
+                let was = configuration_in_scope(tx, &by, id)?;
+                let mut new = was.clone();
+                new.name = name.unwrap_or(new.name);
+                new.document = document.unwrap_or(new.document);
+                new.updated_at = tx.next_version(was.customer, now)?;
+                check_artifacts(tx, &new)?;
+                if !tx.update_configuration(&new)? {
+                    return Err(name_taken_error("configuration", &new.name));
+                }
+                let customer = customer_of(tx, &by, new.customer)?;
+                match (default, customer.default_configuration == Some(id)) {
+                    (Some(true), false) => {
+                        services.make_default(tx, &by, new.customer, Some(id))?;
                     }
-                    let customer = customer_of(tx, &by, new.customer).await?;
-                    match (default, customer.default_configuration == Some(id)) {
-                        (Some(true), false) => {
-                            services.make_default(tx, &by, new.customer, Some(id)).await?;
-                        }
-                        (Some(false), true) => services.make_default(tx, &by, new.customer, None).await?,
-                        _ => {}
-                    }
-                    let detail = json!({
-                        "name": new.name,
-                        "document_changed": new.document != was.document,
-                        "privileged": privileged_items(&new.document.policy),
-                    });
-                    services.note(
-                        tx,
-                        &by,
-                        Action::ConfigurationUpdated,
-                        Subject::Configuration(id),
-                        Some(new.customer),
-                        detail,
-                    );
-                    Ok(new)
-                })
+                    (Some(false), true) => services.make_default(tx, &by, new.customer, None)?,
+                    _ => {}
+                }
+                let detail = json!({
+                    "name": new.name,
+                    "document_changed": new.document != was.document,
+                    "privileged": privileged_items(&new.document.policy),
+                });
+                services.note(
+                    tx,
+                    &by,
+                    Action::ConfigurationUpdated,
+                    Subject::Configuration(id),
+                    Some(new.customer),
+                    detail,
+                );
+                Ok(new)
             })
             .await
     }
@@ -207,24 +200,21 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let was = configuration_in_scope(tx, &by, id).await?;
-                    if let Some(used) = tx.configuration_use(id).await? {
-                        return Err(in_use_error(used));
-                    }
-                    tx.delete_configuration(id).await?;
-                    let detail = json!({"name": was.name});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::ConfigurationDeleted,
-                        Subject::Configuration(id),
-                        Some(was.customer),
-                        detail,
-                    );
-                    Ok(())
-                })
+                let was = configuration_in_scope(tx, &by, id)?;
+                if let Some(used) = tx.configuration_use(id)? {
+                    return Err(in_use_error(used));
+                }
+                tx.delete_configuration(id)?;
+                let detail = json!({"name": was.name});
+                services.note(
+                    tx,
+                    &by,
+                    Action::ConfigurationDeleted,
+                    Subject::Configuration(id),
+                    Some(was.customer),
+                    detail,
+                );
+                Ok(())
             })
             .await
     }
@@ -240,25 +230,22 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    customer_of(tx, &by, customer).await?;
-                    check_configuration(tx, customer, configuration).await?;
-                    services.make_default(tx, &by, customer, configuration).await
-                })
+                customer_of(tx, &by, customer)?;
+                check_configuration(tx, customer, configuration)?;
+                services.make_default(tx, &by, customer, configuration)
             })
             .await
     }
 
-    async fn make_default(
+    fn make_default(
         &self,
         tx: &mut Tx,
         by: &Actor,
         customer: CompanyId,
         configuration: Option<ConfigurationId>,
     ) -> Result<(), ServiceError> {
-        let at = tx.next_version(customer, self.now()).await?;
-        tx.set_default_configuration(customer, configuration, at).await?;
+        let at = tx.next_version(customer, self.now())?;
+        tx.set_default_configuration(customer, configuration, at)?;
         let (subject, detail) = (Subject::Company(customer), json!({"configuration": configuration}));
         self.note(tx, by, Action::DefaultConfigurationSet, subject, Some(customer), detail);
         Ok(())
@@ -311,16 +298,16 @@ fn parse_document(document: &str) -> Result<Document, ServiceError> {
     Document::parse(document).map_err(|error| ServiceError::invalid("document", error))
 }
 
-async fn configuration_in_scope(
+fn configuration_in_scope(
     tx: &mut Tx,
     by: &Actor,
     id: ConfigurationId,
 ) -> Result<Configuration, ServiceError> {
-    tx.configuration(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("configuration", id))
+    tx.configuration(by.scope(), id)?.ok_or_else(|| ServiceError::not_found("configuration", id))
 }
 
 /// Checks that a configuration belongs to the customer whose object names it.
-pub(super) async fn check_configuration(
+pub(super) fn check_configuration(
     tx: &mut Tx,
     customer: CompanyId,
     id: Option<ConfigurationId>,
@@ -328,7 +315,7 @@ pub(super) async fn check_configuration(
     let Some(id) = id else {
         return Ok(());
     };
-    match tx.configuration(Scope::Customer(customer), id).await? {
+    match tx.configuration(Scope::Customer(customer), id)? {
         Some(_) => Ok(()),
         None => Err(ServiceError::not_found("configuration", id)),
     }
@@ -336,22 +323,22 @@ pub(super) async fn check_configuration(
 
 /// Checks the artifacts of a document. Those without a URL must exist here, the customer's own or shared
 /// ones. The size of each existing artifact must be the one in the document, wherever devices fetch it.
-async fn check_artifacts(tx: &mut Tx, new: &Configuration) -> Result<(), ServiceError> {
+fn check_artifacts(tx: &mut Tx, new: &Configuration) -> Result<(), ServiceError> {
     for needed in new.document.artifacts() {
-        check_artifact(tx, "document", Some(new.customer), &needed).await?;
+        check_artifact(tx, "document", Some(new.customer), &needed)?;
     }
     Ok(())
 }
 
 /// Checks one artifact, which `field` names. Without a customer, only shared artifacts count.
-pub(super) async fn check_artifact(
+pub(super) fn check_artifact(
     tx: &mut Tx,
     field: &'static str,
     customer: Option<CompanyId>,
     needed: &Artifact,
 ) -> Result<(), ServiceError> {
-    tx.lock_artifacts().await?;
-    let rule = match tx.artifact(needed.sha256, customer).await? {
+    tx.lock_artifacts()?;
+    let rule = match tx.artifact(needed.sha256, customer)? {
         Some(here) if here.size == needed.size => return Ok(()),
         None if needed.url.is_some() => return Ok(()),
         Some(here) => {

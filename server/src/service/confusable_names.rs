@@ -49,12 +49,12 @@ impl Services {
 }
 
 /// Adds the companies with similar names to the audit detail of a company.
-pub(super) async fn add_confusable_names(
+pub(super) fn add_confusable_names(
     tx: &mut Tx,
     company: &Company,
     mut detail: Map<String, Value>,
 ) -> Result<Value, ServiceError> {
-    let alike: Vec<CompanyId> = tx.companies_like(company).await?.into_iter().map(|other| other.id).collect();
+    let alike: Vec<CompanyId> = tx.companies_like(company)?.into_iter().map(|other| other.id).collect();
     if !alike.is_empty() {
         detail.insert("looks_like".to_owned(), json!(alike));
     }
@@ -62,16 +62,12 @@ pub(super) async fn add_confusable_names(
 }
 
 /// Finds every company whose name looks like that of an older one.
-pub(super) async fn check_confusable_names(
-    reader: &mut Reader,
-    found: &mut Findings,
-) -> Result<(), ServiceError> {
+pub(super) fn check_confusable_names(reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
     let mut first: HashMap<String, (CompanyId, CompanyKind, Name)> = HashMap::new();
     let mut after = None;
     loop {
         let page = whole_page(after);
-        let Page { items, next } =
-            reader.companies(Scope::Operator, &CompanyFilter::default(), &page).await?;
+        let Page { items, next } = reader.companies(Scope::Operator, &CompanyFilter::default(), &page)?;
         for company in items {
             match first.entry(company.name.skeleton()) {
                 Entry::Vacant(free) => {

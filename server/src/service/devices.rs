@@ -124,23 +124,18 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    tx.lock_claim(claim).await?;
-                    let claim = tx
-                        .claim(by.scope(), claim)
-                        .await?
-                        .ok_or_else(|| ServiceError::not_found("claim", claim))?;
-                    if let Some(device) = tx.device_of_claim(claim.id).await? {
-                        return Ok(device);
-                    }
-                    if claim.released_at.is_some() {
-                        return Err(ServiceError::not_found("claim", claim.id));
-                    }
-                    let device = Device::new(services.0.ids.device(now), claim.id, claim.customer, now);
-                    tx.save_device(&device).await?;
-                    Ok(device)
-                })
+                tx.lock_claim(claim)?;
+                let claim =
+                    tx.claim(by.scope(), claim)?.ok_or_else(|| ServiceError::not_found("claim", claim))?;
+                if let Some(device) = tx.device_of_claim(claim.id)? {
+                    return Ok(device);
+                }
+                if claim.released_at.is_some() {
+                    return Err(ServiceError::not_found("claim", claim.id));
+                }
+                let device = Device::new(services.0.ids.device(now), claim.id, claim.customer, now);
+                tx.save_device(&device)?;
+                Ok(device)
             })
             .await
     }
@@ -157,15 +152,12 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let device = device_for_update(tx, &by, id).await?;
-                    let request = approval_request(tx, id, key).await?;
-                    tx.approve_request(id, key, now).await?;
-                    let detail = json!({"key": key, "replaced": request.replaced});
-                    services.note_device(tx, &by, Action::RequestApproved, &device, detail);
-                    Ok(())
-                })
+                let device = device_for_update(tx, &by, id)?;
+                let request = approval_request(tx, id, key)?;
+                tx.approve_request(id, key, now)?;
+                let detail = json!({"key": key, "replaced": request.replaced});
+                services.note_device(tx, &by, Action::RequestApproved, &device, detail);
+                Ok(())
             })
             .await
     }
@@ -176,19 +168,16 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let mut device = device_for_update(tx, &by, id).await?;
-                    let request = approval_request(tx, id, key).await?;
-                    tx.delete_request(id, key).await?;
-                    if tx.requests(by.scope(), Some(id), 1).await?.is_empty() {
-                        device.state = device.state.refuse();
-                        tx.save_device(&device).await?;
-                    }
-                    let detail = json!({"key": key, "replaced": request.replaced});
-                    services.note_device(tx, &by, Action::RequestRefused, &device, detail);
-                    Ok(())
-                })
+                let mut device = device_for_update(tx, &by, id)?;
+                let request = approval_request(tx, id, key)?;
+                tx.delete_request(id, key)?;
+                if tx.requests(by.scope(), Some(id), 1)?.is_empty() {
+                    device.state = device.state.refuse();
+                    tx.save_device(&device)?;
+                }
+                let detail = json!({"key": key, "replaced": request.replaced});
+                services.note_device(tx, &by, Action::RequestRefused, &device, detail);
+                Ok(())
             })
             .await
     }
@@ -258,14 +247,11 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let device = device_for_update(tx, &by, id).await?;
-                    tx.insert_reset_ticket(ticket).await?;
-                    let detail = json!({"expires_at": expires_at});
-                    services.note_device(tx, &by, Action::ResetTicketMinted, &device, detail);
-                    Ok::<_, ServiceError>(())
-                })
+                let device = device_for_update(tx, &by, id)?;
+                tx.insert_reset_ticket(ticket)?;
+                let detail = json!({"expires_at": expires_at});
+                services.note_device(tx, &by, Action::ResetTicketMinted, &device, detail);
+                Ok::<_, ServiceError>(())
             })
             .await?;
         Ok((secret, expires_at))
@@ -287,15 +273,11 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, change, detail) =
-                    (services.clone(), by.clone(), change.clone(), detail.clone());
-                Box::pin(async move {
-                    let mut device = device_for_update(tx, &by, id).await?;
-                    change(&mut device)?;
-                    tx.save_device(&device).await?;
-                    services.note_device(tx, &by, action, &device, detail);
-                    Ok(device)
-                })
+                let mut device = device_for_update(tx, &by, id)?;
+                change(&mut device)?;
+                tx.save_device(&device)?;
+                services.note_device(tx, &by, action, &device, detail);
+                Ok(device)
             })
             .await
     }
@@ -305,10 +287,10 @@ impl Services {
     }
 }
 
-async fn device_for_update(tx: &mut Tx, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
-    tx.device_for_update(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("device", id))
+fn device_for_update(tx: &mut Tx, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
+    tx.device_for_update(by.scope(), id)?.ok_or_else(|| ServiceError::not_found("device", id))
 }
 
-async fn approval_request(tx: &mut Tx, id: DeviceId, key: Sha256) -> Result<ApprovalRequest, ServiceError> {
-    tx.request(id, key).await?.ok_or_else(|| ServiceError::not_found("request with key", key))
+fn approval_request(tx: &mut Tx, id: DeviceId, key: Sha256) -> Result<ApprovalRequest, ServiceError> {
+    tx.request(id, key)?.ok_or_else(|| ServiceError::not_found("request with key", key))
 }

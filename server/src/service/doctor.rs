@@ -99,7 +99,7 @@ impl Services {
         Ok(())
     }
 
-    async fn check_tokens(
+    fn check_tokens(
         &self,
         reader: &mut Reader,
         scope: Scope,
@@ -108,7 +108,7 @@ impl Services {
         let now = self.now();
         let mut after = None;
         loop {
-            let Page { items, next } = reader.tokens(scope, None, &whole_page(after)).await?;
+            let Page { items, next } = reader.tokens(scope, None, &whole_page(after))?;
             for token in items.iter().filter(|token| token.standing(now) == TokenStanding::Expired) {
                 let advice = format!(
                     "Token {:?} has expired: devices that show it are refused. Revoke it, or put a new one \
@@ -124,11 +124,11 @@ impl Services {
         }
     }
 
-    async fn check_artifacts(&self, reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
+    fn check_artifacts(&self, reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
         let mut after = None;
         loop {
             let Page { items, next } =
-                reader.artifacts(Scope::Operator, ArtifactsOf::Anybody, &whole_page(after)).await?;
+                reader.artifacts(Scope::Operator, ArtifactsOf::Anybody, &whole_page(after))?;
             for artifact in items {
                 let path = self.artifact_path(artifact.sha256);
                 let problem = match fs::metadata(&path) {
@@ -158,17 +158,17 @@ impl Services {
 }
 
 /// Checks all claims, page by page, so that any number of them needs the memory of one page.
-async fn check_claims(
+fn check_claims(
     reader: &mut Reader,
     scope: Scope,
     settings: &Settings,
     found: &mut Findings,
 ) -> Result<(), ServiceError> {
-    let customers = customers_by_id(reader, scope).await?;
+    let customers = customers_by_id(reader, scope)?;
     let mut after = None;
     loop {
         let page = whole_page(after);
-        let Page { items, next } = reader.claims(scope, &ClaimFilter::default(), &page).await?;
+        let Page { items, next } = reader.claims(scope, &ClaimFilter::default(), &page)?;
         for claim in &items {
             check_identifiers(claim, &settings.models, found);
             check_claim(claim, &customers, !settings.tpm_roots.is_empty(), found);
@@ -181,7 +181,7 @@ async fn check_claims(
 }
 
 /// Returns the customers' names, and whether each has a default configuration.
-async fn customers_by_id(
+fn customers_by_id(
     reader: &mut Reader,
     scope: Scope,
 ) -> Result<HashMap<CompanyId, (Name, bool)>, ServiceError> {
@@ -190,7 +190,7 @@ async fn customers_by_id(
     loop {
         let kind = Some(CompanyKind::Customer);
         let Page { items, next } =
-            reader.companies(scope, &CompanyFilter::of_kind(kind), &whole_page(after)).await?;
+            reader.companies(scope, &CompanyFilter::of_kind(kind), &whole_page(after))?;
         customers
             .extend(items.into_iter().map(|one| (one.id, (one.name, one.default_configuration.is_some()))));
         if next.is_none() {

@@ -78,23 +78,20 @@ impl Services {
         let sequence = self
             .0
             .store
-            .write_batched(move |tx| {
-                let (services, report) = (services.clone(), Arc::clone(&report));
-                Box::pin(async move { services.take_report(tx, who, &report, now).await })
-            })
+            .write_batched(move |tx| services.take_report(tx, who, &report, now))
             .await?
             .map_err(|refusal| self.refuse(refusal))?;
         Ok(Acknowledged { sequence, server_time: now })
     }
 
-    async fn take_report(
+    fn take_report(
         &self,
         tx: &mut Tx,
         who: DeviceIdentityCert,
         report: &Report,
         now: Timestamp,
     ) -> Result<Result<u64, Refusal>, ServiceError> {
-        let mut facts = match self.facts(tx, who, now).await? {
+        let mut facts = match self.facts(tx, who, now)? {
             Ok(facts) => facts,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -103,17 +100,17 @@ impl Services {
         let before = facts.device.clone();
         if let Some(outcome) = &report.outcome {
             take_outcome(&mut facts.device, who.generation, outcome, now);
-            self.take_installed(&mut facts, who.generation, outcome).await?;
+            self.take_installed(&mut facts, who.generation, outcome)?;
         }
         if fresh.is_empty() && facts.device == before {
             return Ok(Ok(facts.sequence));
         }
         facts.device.last_said.at = Some(now);
-        tx.insert_reports(who.device, who.generation, &fresh, now).await?;
+        tx.insert_reports(who.device, who.generation, &fresh, now)?;
         tx.save_device_in_batch(facts.device.clone());
         let active = facts.device.active.as_ref().filter(|_| facts.device.active != before.active);
         if let Some(active) = active.filter(|_| facts.requests) {
-            tx.remove_answered_request(who.device, active.key.digest()).await?;
+            tx.remove_answered_request(who.device, active.key.digest())?;
         }
         let detail = json!({
             "kind": report.outcome.as_ref().map_or("progress", outcome_name),
@@ -177,16 +174,13 @@ impl Services {
         let facts = self
             .0
             .store
-            .write_batched(move |tx| {
-                let (services, said) = (services.clone(), Arc::clone(&said));
-                Box::pin(async move { services.take_check_in(tx, who, network, &said, now).await })
-            })
+            .write_batched(move |tx| services.take_check_in(tx, who, network, &said, now))
             .await?
             .map_err(|refusal| self.refuse(refusal))?;
         self.news(who, &check_in, &facts, now).await
     }
 
-    async fn take_check_in(
+    fn take_check_in(
         &self,
         tx: &mut Tx,
         who: DeviceIdentityCert,
@@ -194,7 +188,7 @@ impl Services {
         said: &CheckIn,
         now: Timestamp,
     ) -> Result<Result<Box<ManagedFacts>, Refusal>, ServiceError> {
-        let mut facts = match self.facts(tx, who, now).await? {
+        let mut facts = match self.facts(tx, who, now)? {
             Ok(facts) => facts,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -206,7 +200,7 @@ impl Services {
         last.installed.clone_from(&said.installed);
         last.failed_version = said.failed_version;
         tx.save_device_in_batch(facts.device.clone());
-        draw_later_version(tx, &mut facts, said, now).await?;
+        draw_later_version(tx, &mut facts, said, now)?;
         if self.renews_certificate(who, said) {
             let detail = json!({"generation": who.generation});
             let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);
@@ -275,7 +269,7 @@ impl Services {
     }
 
     /// Returns the facts for answering a request of this device, or the reason to refuse it.
-    async fn facts(
+    fn facts(
         &self,
         tx: &mut Tx,
         who: DeviceIdentityCert,
@@ -283,7 +277,7 @@ impl Services {
     ) -> Result<Result<ManagedFacts, Refusal>, ServiceError> {
         // A device that is unknown to this database enrolled with another one, or with a later state of
         // this one: it can only enroll again.
-        let Some(facts) = tx.managed_facts(who.device, who.generation).await? else {
+        let Some(facts) = tx.managed_facts(who.device, who.generation)? else {
             return Ok(Err(Refusal::with_detail(RefusalKind::ProofRequired, SUPERSEDED)));
         };
         let refusal = match facts.device.state.refusal() {
@@ -315,7 +309,7 @@ fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, 
 
 /// Draws a version above the one that the device runs, if its assignment has a lower one, which the device
 /// would always refuse.
-async fn draw_later_version(
+fn draw_later_version(
     tx: &mut Tx,
     facts: &mut ManagedFacts,
     said: &CheckIn,
@@ -324,8 +318,8 @@ async fn draw_later_version(
     let ManagedFacts { claim, assigned: Some(assigned), .. } = facts else { return Ok(()) };
     let runs = said.installed.as_ref().map(|installed| installed.version);
     if let Some(at) = runs.and_then(|runs| assigned.version_above(runs, now)) {
-        let at = tx.next_version(claim.customer, at).await?;
-        tx.set_claim_configuration(claim.id, claim.configuration, at).await?;
+        let at = tx.next_version(claim.customer, at)?;
+        tx.set_claim_configuration(claim.id, claim.configuration, at)?;
         assigned.assigned_at = at;
         tracing::warn!(device = %facts.device.id, version = at.0, "the device runs a later version than it is given");
     }

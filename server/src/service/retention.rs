@@ -29,11 +29,10 @@ impl Services {
         let (mut after, mut forgotten): (Option<DeviceId>, u64) = (None, 0);
         while let Some(until) = self.0.store.reader().await?.device_after_some(after, DEVICES_AT_ONCE).await?
         {
-            let deleted = self.0.store.write(move |tx| {
-                Box::pin(async move {
-                    Ok::<_, ServiceError>(tx.delete_reports_before(before, after, until).await?)
-                })
-            });
+            let deleted = self
+                .0
+                .store
+                .write(move |tx| Ok::<_, ServiceError>(tx.delete_reports_before(before, after, until)?));
             forgotten += deleted.await?;
             after = Some(until);
         }
@@ -49,10 +48,8 @@ impl Services {
             if ended.is_empty() {
                 return Ok(forgotten);
             }
-            let deleted = self.0.store.write(move |tx| {
-                let ended = ended.clone();
-                Box::pin(async move { Ok::<_, ServiceError>(tx.delete_ended_claims(&ended).await?) })
-            });
+            let deleted =
+                self.0.store.write(move |tx| Ok::<_, ServiceError>(tx.delete_ended_claims(&ended)?));
             forgotten += deleted.await?;
         }
     }
@@ -83,10 +80,7 @@ impl Services {
             });
             written.await.map_err(|_| ServiceError::Busy)??;
             moved += ids.len() as u64;
-            let deleted = self.0.store.write(move |tx| {
-                let ids = ids.clone();
-                Box::pin(async move { Ok::<_, ServiceError>(tx.delete_audit(&ids).await?) })
-            });
+            let deleted = self.0.store.write(move |tx| Ok::<_, ServiceError>(tx.delete_audit(&ids)?));
             deleted.await?;
         }
     }

@@ -56,16 +56,13 @@ impl Services {
             .0
             .store
             .write(move |tx| {
-                let (services, by, token) = (services.clone(), by.clone(), token.clone());
-                Box::pin(async move {
-                    customer_of(tx, &by, token.customer).await?;
-                    check_configuration(tx, token.customer, token.configuration).await?;
-                    tx.insert_token(&token, digest).await?;
+                    customer_of(tx, &by, token.customer)?;
+                    check_configuration(tx, token.customer, token.configuration)?;
+                    tx.insert_token(&token, digest)?;
                     let detail = json!({"name": token.name, "configuration": token.configuration, "expires_at": token.expires_at});
                     services.note(tx, &by, Action::TokenCreated, Subject::Token(token.id), Some(token.customer), detail);
                     Ok::<_, ServiceError>(token)
                 })
-            })
             .await?;
         Ok((token, secret))
     }
@@ -109,27 +106,21 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let token = tx
-                        .token(by.scope(), id)
-                        .await?
-                        .ok_or_else(|| ServiceError::not_found("token", id))?;
-                    if token.revoked_at.is_some() {
-                        return Ok(token);
-                    }
-                    tx.revoke_token(id, now).await?;
-                    let detail = json!({"name": token.name});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::TokenRevoked,
-                        Subject::Token(id),
-                        Some(token.customer),
-                        detail,
-                    );
-                    Ok(Token { revoked_at: Some(now), ..token })
-                })
+                let token = tx.token(by.scope(), id)?.ok_or_else(|| ServiceError::not_found("token", id))?;
+                if token.revoked_at.is_some() {
+                    return Ok(token);
+                }
+                tx.revoke_token(id, now)?;
+                let detail = json!({"name": token.name});
+                services.note(
+                    tx,
+                    &by,
+                    Action::TokenRevoked,
+                    Subject::Token(id),
+                    Some(token.customer),
+                    detail,
+                );
+                Ok(Token { revoked_at: Some(now), ..token })
             })
             .await
     }

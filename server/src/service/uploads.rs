@@ -159,19 +159,16 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (by, upload) = (by.clone(), upload.clone());
-                Box::pin(async move {
-                    tx.lock_artifacts().await?;
-                    customer_of(tx, &by, upload.customer).await?;
-                    if tx.open_uploads(upload.customer).await? >= MAX_OPEN_UPLOADS {
+                    tx.lock_artifacts()?;
+                    customer_of(tx, &by, upload.customer)?;
+                    if tx.open_uploads(upload.customer)? >= MAX_OPEN_UPLOADS {
                         return Err(ServiceError::Conflict(format!(
                             "There are {MAX_OPEN_UPLOADS} uploads that are not finished. Finish or cancel one first."
                         )));
                     }
-                    tx.insert_upload(&upload).await?;
+                    tx.insert_upload(&upload)?;
                     Ok(upload)
                 })
-            })
             .await
     }
 
@@ -302,16 +299,13 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, upload) = (services.clone(), upload.clone());
-                Box::pin(async move {
-                    tx.lock_artifacts().await?;
-                    let saved = tx.upload(Scope::Operator, upload.id).await?;
-                    let more = upload.received.saturating_sub(saved.map_or(0, |saved| saved.received));
-                    if more > 0 {
-                        services.check_quota(tx, upload.customer, more).await?;
-                    }
-                    Ok(tx.update_upload(&upload).await?)
-                })
+                tx.lock_artifacts()?;
+                let saved = tx.upload(Scope::Operator, upload.id)?;
+                let more = upload.received.saturating_sub(saved.map_or(0, |saved| saved.received));
+                if more > 0 {
+                    services.check_quota(tx, upload.customer, more)?;
+                }
+                Ok(tx.update_upload(&upload)?)
             })
             .await
     }
@@ -347,10 +341,7 @@ impl Services {
     }
 
     async fn forget_upload(&self, id: UploadId, part: PathBuf) -> Result<(), ServiceError> {
-        self.0
-            .store
-            .write(move |tx| Box::pin(async move { Ok::<_, ServiceError>(tx.delete_upload(id).await?) }))
-            .await?;
+        self.0.store.write(move |tx| Ok::<_, ServiceError>(tx.delete_upload(id)?)).await?;
         let lock = self.lock_path(id);
         run_blocking(move || files::remove(&part).and_then(|()| files::remove(&lock))).await
     }

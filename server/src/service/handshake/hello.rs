@@ -319,7 +319,7 @@ impl Services {
             self.0.store.write_soon(move |tx| {
                 tx.append(ids.next(at), event.clone());
                 let collision = collision.clone();
-                Box::pin(async move { tx.set_collision(claim, Some(&collision)).await })
+                { tx.set_collision(claim, Some(&collision)) }
             });
         }
     }

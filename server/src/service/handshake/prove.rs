@@ -76,14 +76,7 @@ impl Services {
     pub async fn grant(&self, proof: Proof) -> Result<Grant, ServiceError> {
         let proof = Arc::new(proof);
         let (services, job) = (self.clone(), Arc::clone(&proof));
-        let outcome = self
-            .0
-            .store
-            .write_batched(move |tx| {
-                let (services, proof) = (services.clone(), Arc::clone(&job));
-                Box::pin(async move { services.enroll(tx, &proof).await })
-            })
-            .await?;
+        let outcome = self.0.store.write_batched(move |tx| services.enroll(tx, &proof)).await?;
         match outcome {
             Outcome::Granted(granted) => self.issue(&proof, &granted).await,
             Outcome::Refused(refusal) => Err(self.refuse(refusal)),
@@ -127,15 +120,15 @@ impl Services {
     }
 
     /// Decides and writes the consequences. Runs inside the write transaction, perhaps more than once.
-    async fn enroll(&self, tx: &mut Tx, proof: &Proof) -> Result<Outcome, ServiceError> {
+    fn enroll(&self, tx: &mut Tx, proof: &Proof) -> Result<Outcome, ServiceError> {
         let shown = (&proof.notes.key, proof.shown);
-        let Some(facts) = tx.enrollment_facts(proof.notes.claim, shown, proof.now).await? else {
+        let Some(facts) = tx.enrollment_facts(proof.notes.claim, shown, proof.now)? else {
             return Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed)));
         };
         let token = facts.token.filter(|one| proof.token_standing(one) == TokenStanding::Valid);
         let given = granted_configuration(&facts, token.as_ref());
-        let certified = certified_device(tx, proof, &facts).await?;
-        let copies = find_copied_holders(tx, proof, &facts).await?;
+        let certified = certified_device(tx, proof, &facts)?;
+        let copies = find_copied_holders(tx, proof, &facts)?;
         let decision = decide(&Admission {
             now: proof.now,
             claim: &facts.claim,
@@ -157,16 +150,16 @@ impl Services {
         });
         match (decision, given) {
             (Decision::Admit { generation, why }, Some(given)) => {
-                let facts = with_certified_device(tx, facts, certified).await?;
+                let facts = with_certified_device(tx, facts, certified)?;
                 let granted = Granted::new(&facts, generation, given);
-                self.admit(tx, proof, facts, granted, why).await
+                self.admit(tx, proof, facts, granted, why)
             }
             (Decision::Admit { .. }, None) => Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed))),
             (Decision::Pend(pending), _) => {
                 if pending.copied_key {
                     self.note_copies(tx, proof.now, &copies);
                 }
-                self.hold(tx, proof, facts, &pending).await
+                self.hold(tx, proof, facts, &pending)
             }
             (Decision::Refuse(refusal), _) => {
                 let subject = subject_of(&facts);
@@ -178,7 +171,7 @@ impl Services {
         }
     }
 
-    async fn admit(
+    fn admit(
         &self,
         tx: &mut Tx,
         proof: &Proof,
@@ -204,18 +197,18 @@ impl Services {
         tx.save_device_in_batch(device.clone());
         granted.device = Some(device.id);
         if let (Why::ResetTicket, Some(digest)) = (why, proof.shown.reset_ticket) {
-            tx.use_reset_ticket(digest, now).await?;
+            tx.use_reset_ticket(digest, now)?;
         }
         // A collision from before this hello is over.
         if claim.collision.as_ref().is_some_and(|one| one.at < proof.notes.issued_at) {
-            tx.set_collision(claim.id, None).await?;
+            tx.set_collision(claim.id, None)?;
         }
         let overtaken = proof.version_to_draw(&granted.assigned, why);
         if granted.by_token || overtaken.is_some() {
             let own =
                 if granted.by_token { Some(granted.assigned.configuration) } else { claim.configuration };
-            let at = tx.next_version(claim.customer, overtaken.unwrap_or(now)).await?;
-            tx.set_claim_configuration(claim.id, own, at).await?;
+            let at = tx.next_version(claim.customer, overtaken.unwrap_or(now))?;
+            tx.set_claim_configuration(claim.id, own, at)?;
             granted.assigned.assigned_at = at;
         }
         let detail = json!({
@@ -233,7 +226,7 @@ impl Services {
         Ok(Outcome::Granted(Box::new(granted)))
     }
 
-    async fn hold(
+    fn hold(
         &self,
         tx: &mut Tx,
         proof: &Proof,
@@ -247,7 +240,7 @@ impl Services {
             .unwrap_or_else(|| Device::new(self.0.ids.device(now), claim.id, claim.customer, now));
         device.state = pending.state_after(&device, now);
         if known.as_ref() != Some(&device) {
-            tx.save_device(&device).await?;
+            tx.save_device(&device)?;
         }
         tx.save_request(&ApprovalRequest {
             device: device.id,
@@ -261,8 +254,7 @@ impl Services {
             approved_at: None,
             source: proof.origin.network,
             tie: proof.strongest_tie(&claim, &device),
-        })
-        .await?;
+        })?;
         let detail = json!({
             "kind": pending.kind(),
             "key": proof.shown.key,

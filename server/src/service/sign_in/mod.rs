@@ -69,9 +69,7 @@ impl Services {
                 let used = reader.api_key_use(digest, now).await?.ok_or(unknown)?;
                 if !ApiKey::is_use_noted(used.last_used_at, now) {
                     let key = used.key;
-                    self.0
-                        .store
-                        .write_soon(move |tx| Box::pin(async move { tx.note_api_key_use(key, now).await }));
+                    self.0.store.write_soon(move |tx| tx.note_api_key_use(key, now));
                 }
                 Ok(used.principal)
             }
@@ -150,12 +148,9 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (token, event, id) = (token.clone(), event.clone(), ids.next(at));
-                Box::pin(async move {
-                    tx.insert_access_token(&token).await?;
-                    tx.append(id, event);
-                    Ok::<_, ServiceError>(())
-                })
+                tx.insert_access_token(&token)?;
+                tx.append(id, event);
+                Ok::<_, ServiceError>(())
             })
             .await?;
         Ok(answer)
