@@ -74,7 +74,7 @@ impl Services {
                     }
                 }
                 services.add_account(tx, &by, &account)?;
-                Ok(account)
+                Ok(account.clone())
             })
             .await
     }
@@ -87,31 +87,36 @@ impl Services {
         kind: Option<AccountKind>,
         page: PageRequest,
     ) -> Result<Page<Account>, ServiceError> {
-        Ok(self.0.store.reader().await?.accounts(by.scope(), of, kind, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.accounts(scope, of, kind, &page)).await
     }
 
     /// Finds an account by its id.
     pub async fn account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
-        let found = self.0.store.reader().await?.account(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.account(scope, id)).await?;
         found.ok_or_else(|| account_not_found(id))
     }
 
     /// Finds an account by its e-mail address or by its id.
     pub async fn find_account(&self, by: &Actor, id_or_email: &str) -> Result<Account, ServiceError> {
         let text = id_or_email.trim().to_ascii_lowercase();
-        let mut reader = self.0.store.reader().await?;
-        let mut named = reader.accounts_with_email(by.scope(), &text, 2).await?;
-        let found = match (named.pop(), named.pop(), text.parse()) {
-            (Some(_), Some(_), _) => {
-                return Err(ServiceError::Conflict(format!(
-                    "{text} has an account in several companies. Name it by its id."
-                )));
-            }
-            (Some(only), None, _) => Some(only),
-            (None, _, Ok(id)) => reader.account(by.scope(), id).await?,
-            (None, _, Err(_)) => None,
-        };
-        found.ok_or_else(|| ServiceError::not_found("account", quote_name(id_or_email)))
+        let (scope, named) = (by.scope(), id_or_email.to_owned());
+        self.read(move |reader| {
+            let mut all = reader.accounts_with_email(scope, &text, 2)?;
+            let found = match (all.pop(), all.pop(), text.parse()) {
+                (Some(_), Some(_), _) => {
+                    return Err(ServiceError::Conflict(format!(
+                        "{text} has an account in several companies. Name it by its id."
+                    )));
+                }
+                (Some(only), None, _) => Some(only),
+                (None, _, Ok(id)) => reader.account(scope, id)?,
+                (None, _, Err(_)) => None,
+            };
+            found.ok_or_else(|| ServiceError::not_found("account", quote_name(&named)))
+        })
+        .await
     }
 
     /// Changes an account's name or role, disables it or enables it again. Unchanged fields have no effect.

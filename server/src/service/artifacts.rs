@@ -128,8 +128,8 @@ impl Services {
                         services.check_quota(tx, customer, new.size)?;
                     }
                 }
-                run_blocking(move || files::publish(&part, &path))?;
-                services.note_artifact(tx, &by, new, upload)
+                files::publish(&part, &path)?;
+                services.note_artifact(tx, &by, new.clone(), upload)
             })
             .await
     }
@@ -166,7 +166,8 @@ impl Services {
         of: ArtifactsOf,
         page: PageRequest,
     ) -> Result<Page<Artifact>, ServiceError> {
-        Ok(self.0.store.reader().await?.artifacts(by.scope(), of, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.artifacts(scope, of, &page)).await
     }
 
     /// Returns an artifact that a customer may name: its own, or a shared one. Without a customer, returns
@@ -181,7 +182,7 @@ impl Services {
         if !customer.map_or(by.scope() == Scope::Operator, |customer| by.scope().covers(customer)) {
             return Err(missing());
         }
-        self.0.store.reader().await?.artifact(sha256, customer).await?.ok_or_else(missing)
+        self.read(move |reader| reader.artifact(sha256, customer)).await?.ok_or_else(missing)
     }
 
     /// Deletes an owner's artifact that nothing uses, and its bytes if nobody else registered them.
@@ -231,14 +232,14 @@ impl Services {
                 if tx.artifact_is_registered(sha256)? {
                     return Ok(());
                 }
-                run_blocking(move || files::remove(&path))
+                Ok(files::remove(&path)?)
             })
             .await
     }
 
     /// Returns true if anybody has registered these bytes, here or at another server.
     pub async fn is_artifact_registered(&self, sha256: Sha256) -> Result<bool, ServiceError> {
-        Ok(self.0.store.reader().await?.artifact_is_registered(sha256).await?)
+        self.read(move |reader| reader.artifact_is_registered(sha256)).await
     }
 
     /// Returns the path of the bytes with a digest, whether or not they exist.

@@ -83,7 +83,7 @@ impl Services {
                     ClaimOutcome::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
                 };
                 services.note_claimed(tx, &by, &claim, id);
-                Ok(Claim { id, ..claim })
+                Ok(Claim { id, ..claim.clone() })
             })
             .await
     }
@@ -138,20 +138,23 @@ impl Services {
         filter: ClaimFilter,
         page: PageRequest,
     ) -> Result<Page<Claim>, ServiceError> {
-        Ok(self.0.store.reader().await?.claims(by.scope(), &filter, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.claims(scope, &filter, &page)).await
     }
 
     /// Shows a claim, its device and their history.
     pub async fn claim(&self, by: &Actor, id: ClaimId) -> Result<ClaimView, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        let claim =
-            reader.claim(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("claim", id))?;
-        let device = reader.device_of_claim(id).await?;
-        let subjects =
-            [Subject::Claim(id)].into_iter().chain(device.as_ref().map(|one| Subject::Device(one.id)));
-        let filter = AuditFilter { subjects: subjects.collect(), ..AuditFilter::default() };
-        let history = reader.audit(by.scope(), &filter, &PageRequest::default()).await?.items;
-        Ok(ClaimView { claim, device, history })
+        let scope = by.scope();
+        self.read(move |reader| {
+            let claim = reader.claim(scope, id)?.ok_or_else(|| ServiceError::not_found("claim", id))?;
+            let device = reader.device_of_claim(id)?;
+            let subjects =
+                [Subject::Claim(id)].into_iter().chain(device.as_ref().map(|one| Subject::Device(one.id)));
+            let filter = AuditFilter { subjects: subjects.collect(), ..AuditFilter::default() };
+            let history = reader.audit(scope, &filter, &PageRequest::default())?.items;
+            Ok::<_, ServiceError>(ClaimView { claim, device, history })
+        })
+        .await
     }
 
     /// Returns a claim that is in force.
@@ -159,7 +162,8 @@ impl Services {
     /// # Errors
     /// [`ServiceError::NotFound`] also for a claim that has ended.
     pub async fn claim_in_force(&self, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
-        let found = self.0.store.reader().await?.claim(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.claim(scope, id)).await?;
         let found = found.filter(|claim| claim.released_at.is_none());
         found.ok_or_else(|| ServiceError::not_found("claim", id))
     }

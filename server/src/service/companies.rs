@@ -11,7 +11,7 @@ use crate::{
         company::{Company, CompanyKind, Terms},
         name::Name,
     },
-    store::{CompanyFilter, Page, PageRequest, Tx},
+    store::{CompanyFilter, Page, PageRequest, StoreError, Tx},
 };
 use serde_json::{Map, Value, json};
 use unbox_common::ids::CompanyId;
@@ -79,7 +79,7 @@ impl Services {
                 let detail = created_detail(tx, &company, creator)?;
                 let (id, subject) = (company.id, Subject::Company(company.id));
                 services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
-                Ok(company)
+                Ok(company.clone())
             })
             .await
     }
@@ -125,7 +125,7 @@ impl Services {
                 let detail = created_detail(tx, &company, Some(creator))?;
                 let (id, subject) = (company.id, Subject::Company(company.id));
                 services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
-                Ok(company)
+                Ok(company.clone())
             })
             .await
     }
@@ -136,7 +136,8 @@ impl Services {
         by: &Actor,
         workspace: &str,
     ) -> Result<Option<Company>, ServiceError> {
-        let found = self.0.store.reader().await?.company_of_workspace(by.scope(), workspace).await?;
+        let (scope, named) = (by.scope(), workspace.to_owned());
+        let found = self.read(move |reader| reader.company_of_workspace(scope, &named)).await?;
         Ok(found.filter(|company| company.kind == CompanyKind::Customer))
     }
 
@@ -145,7 +146,8 @@ impl Services {
     /// # Errors
     /// [`ServiceError::NotFound`] for the vendor of anybody else.
     pub async fn as_vendor(&self, by: &Actor, vendor: CompanyId) -> Result<Actor, ServiceError> {
-        let found = self.0.store.reader().await?.company(by.scope(), vendor).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.company(scope, vendor)).await?;
         let own = |company: &Company| match by.scope() {
             Scope::Reseller(id) => company.kind == CompanyKind::Vendor && company.parent == Some(id),
             _ => false,
@@ -169,7 +171,7 @@ impl Services {
             }
             _ => (principal.actor().scope(), CompanyFilter::of_kind(kind)),
         };
-        Ok(self.0.store.reader().await?.companies(scope, &filter, &page).await?)
+        self.read(move |reader| reader.companies(scope, &filter, &page)).await
     }
 
     fn check_new_company(&self, new: NewCompany, has_creator: bool) -> Result<Company, ServiceError> {
@@ -199,17 +201,20 @@ impl Services {
         filter: CompanyFilter,
         page: PageRequest,
     ) -> Result<Page<Company>, ServiceError> {
-        Ok(self.0.store.reader().await?.companies(by.scope(), &filter, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.companies(scope, &filter, &page)).await
     }
 
     /// Counts the companies that [`Self::list_companies`] lists in all.
     pub async fn count_companies(&self, by: &Actor, filter: CompanyFilter) -> Result<u64, ServiceError> {
-        Ok(self.0.store.reader().await?.count_companies(by.scope(), &filter).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.count_companies(scope, &filter)).await
     }
 
     /// Finds a company by its id.
     pub async fn company(&self, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
-        let found = self.0.store.reader().await?.company(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.company(scope, id)).await?;
         found.ok_or_else(|| ServiceError::not_found("company", id))
     }
 
@@ -220,15 +225,18 @@ impl Services {
         kind: CompanyKind,
         id_or_name: &str,
     ) -> Result<Company, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        if let Some(named) = reader.company_named(by.scope(), kind, id_or_name.trim()).await? {
-            return Ok(named);
-        }
-        let found = match id_or_name.trim().parse() {
-            Ok(id) => reader.company(by.scope(), id).await?.filter(|company| company.kind == kind),
-            Err(_) => None,
-        };
-        found.ok_or_else(|| ServiceError::not_found(kind.name(), quote_name(id_or_name)))
+        let (scope, named) = (by.scope(), id_or_name.trim().to_owned());
+        self.read(move |reader| {
+            if let Some(named) = reader.company_named(scope, kind, &named)? {
+                return Ok(Some(named));
+            }
+            match named.parse() {
+                Ok(id) => Ok(reader.company(scope, id)?.filter(|company| company.kind == kind)),
+                Err(_) => Ok::<_, StoreError>(None),
+            }
+        })
+        .await?
+        .ok_or_else(|| ServiceError::not_found(kind.name(), quote_name(id_or_name)))
     }
 }
 

@@ -57,10 +57,10 @@ impl Services {
             .write(move |tx| {
                 let was = own_company(tx, &by, id)?;
                 let after = Company {
-                    name: name.unwrap_or_else(|| was.name.clone()),
-                    language: change.language.unwrap_or_else(|| was.language.clone()),
+                    name: name.clone().unwrap_or_else(|| was.name.clone()),
+                    language: change.language.clone().unwrap_or_else(|| was.language.clone()),
                     terms: change.terms.unwrap_or(was.terms),
-                    workspace: change.workspace.unwrap_or_else(|| was.workspace.clone()),
+                    workspace: change.workspace.clone().unwrap_or_else(|| was.workspace.clone()),
                     device_protection: change.device_protection.unwrap_or(was.device_protection),
                     factory_keys: change.factory_keys.unwrap_or(was.factory_keys),
                     parent: change.parent.unwrap_or(was.parent),

@@ -11,7 +11,7 @@ use crate::{
         configuration::{Assigned, Assignment, Configuration, Document},
         name::Name,
     },
-    store::{Page, PageRequest, Tx, Use},
+    store::{Page, PageRequest, Reader, StoreError, Tx, Use},
 };
 use serde_json::json;
 use std::{
@@ -69,6 +69,7 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
+                    let mut new = configuration.clone();
                     customer_of(tx, &by, customer)?;
                     // This also locks the customer, so that nobody else adds one meanwhile.
                     new.updated_at = tx.next_version(customer, now)?;
@@ -109,7 +110,8 @@ impl Services {
         customer: Option<CompanyId>,
         page: PageRequest,
     ) -> Result<Page<Configuration>, ServiceError> {
-        Ok(self.0.store.reader().await?.configurations(by.scope(), customer, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.configurations(scope, customer, &page)).await
     }
 
     /// Finds a configuration by its id.
@@ -118,7 +120,8 @@ impl Services {
         by: &Actor,
         id: ConfigurationId,
     ) -> Result<Configuration, ServiceError> {
-        let found = self.0.store.reader().await?.configuration(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.configuration(scope, id)).await?;
         found.ok_or_else(|| ServiceError::not_found("configuration", id))
     }
 
@@ -133,15 +136,18 @@ impl Services {
         if !by.scope().covers(customer) {
             return Err(missing());
         }
-        let mut reader = self.0.store.reader().await?;
-        if let Some(named) = reader.configuration_named(customer, id_or_name.trim()).await? {
-            return Ok(named);
-        }
-        let found = match id_or_name.trim().parse() {
-            Ok(id) => reader.configuration(Scope::Customer(customer), id).await?,
-            Err(_) => None,
-        };
-        found.ok_or_else(missing)
+        let (scope, named) = (Scope::Customer(customer), id_or_name.trim().to_owned());
+        self.read(move |reader| {
+            if let Some(named) = reader.configuration_named(customer, &named)? {
+                return Ok(Some(named));
+            }
+            match named.parse() {
+                Ok(id) => reader.configuration(scope, id),
+                Err(_) => Ok(None),
+            }
+        })
+        .await?
+        .ok_or_else(missing)
     }
 
     /// Changes the name, the document or both. Devices get the new document when they check in.
@@ -161,8 +167,8 @@ impl Services {
             .write(move |tx| {
                 let was = configuration_in_scope(tx, &by, id)?;
                 let mut new = was.clone();
-                new.name = name.unwrap_or(new.name);
-                new.document = document.unwrap_or(new.document);
+                new.name = name.clone().unwrap_or(new.name);
+                new.document = document.clone().unwrap_or(new.document);
                 new.updated_at = tx.next_version(was.customer, now)?;
                 check_artifacts(tx, &new)?;
                 if !tx.update_configuration(&new)? {
@@ -254,17 +260,33 @@ impl Services {
     /// Returns a device's assignment. It is read from the database only if it changed since the last time,
     /// because thousands of devices share one configuration.
     pub(super) async fn assignment(&self, given: Assigned) -> Result<Option<Assignment>, ServiceError> {
-        let assigned_at = given.assigned_at;
-        if let Some(configuration) = self.0.recent.configuration(given) {
-            return Ok(Some(Assignment { configuration, assigned_at }));
+        if let Some(known) = self.known_assignment(given) {
+            return Ok(Some(known));
         }
-        let mut reader = self.0.store.reader().await?;
-        let Some(read) = reader.configuration(Scope::Operator, given.configuration).await? else {
+        let services = self.clone();
+        self.read(move |reader| services.assignment_in(reader, given)).await
+    }
+
+    /// Returns a device's assignment like [`Self::assignment`], inside a transaction.
+    pub(super) fn assignment_in(
+        &self,
+        reader: &mut Reader,
+        given: Assigned,
+    ) -> Result<Option<Assignment>, StoreError> {
+        if let Some(known) = self.known_assignment(given) {
+            return Ok(Some(known));
+        }
+        let Some(read) = reader.configuration(Scope::Operator, given.configuration)? else {
             return Ok(None);
         };
         let configuration = Arc::new(read);
         self.0.recent.remember(&configuration);
-        Ok(Some(Assignment { configuration, assigned_at }))
+        Ok(Some(Assignment { configuration, assigned_at: given.assigned_at }))
+    }
+
+    fn known_assignment(&self, given: Assigned) -> Option<Assignment> {
+        let configuration = self.0.recent.configuration(given)?;
+        Some(Assignment { configuration, assigned_at: given.assigned_at })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         company::{Company, CompanyKind},
         name::Name,
     },
-    store::{CompanyFilter, Page, Reader, Tx},
+    store::{CompanyFilter, Page, Reader, StoreError, Tx},
 };
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, hash_map::Entry};
@@ -25,15 +25,18 @@ impl Services {
         by: &Actor,
         company: &Company,
     ) -> Result<Option<String>, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        let alike = reader.companies_like(company).await?;
-        let (mut named, mut unseen) = (Vec::new(), 0);
-        for other in alike {
-            match reader.company(by.scope(), other.id).await? {
-                Some(other) => named.push(format!("{} {:?} ({})", other.kind, other.name, other.id)),
-                None => unseen += 1,
+        let (scope, new) = (by.scope(), company.clone());
+        let found = self.read(move |reader| {
+            let (mut named, mut unseen) = (Vec::new(), 0);
+            for other in reader.companies_like(&new)? {
+                match reader.company(scope, other.id)? {
+                    Some(other) => named.push(format!("{} {:?} ({})", other.kind, other.name, other.id)),
+                    None => unseen += 1,
+                }
             }
-        }
+            Ok::<_, StoreError>((named, unseen))
+        });
+        let (mut named, unseen) = found.await?;
         if unseen > 0 {
             named.push(format!("{unseen} that your organisation does not see"));
         }

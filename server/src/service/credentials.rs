@@ -59,7 +59,7 @@ impl Services {
                 check_credential_limit(tx.count_api_keys(account.id, now)?, "API keys")?;
                 tx.insert_api_key(&key, digest)?;
                 services.note_credential(tx, &by, Action::ApiKeyCreated, &account, api_key_detail(&key));
-                Ok::<_, ServiceError>(key)
+                Ok::<_, ServiceError>(key.clone())
             })
             .await?;
         Ok((key, secret))
@@ -75,12 +75,14 @@ impl Services {
         if let KeysOf::Account(account) = of {
             self.account(by, account).await?;
         }
-        Ok(self.0.store.reader().await?.api_keys(by.scope(), of, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.api_keys(scope, of, &page)).await
     }
 
     /// Finds an API key by its id.
     pub async fn api_key(&self, by: &Actor, id: ApiKeyId) -> Result<ApiKey, ServiceError> {
-        let found = self.0.store.reader().await?.api_key(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.api_key(scope, id)).await?;
         found.ok_or_else(|| api_key_not_found(id))
     }
 
@@ -114,7 +116,7 @@ impl Services {
                 let detail =
                     json!({"key": new.id, "name": new.name, "expires_at": new.expires_at, "replaces": id});
                 services.note_credential(tx, &by, Action::ApiKeyRotated, &account, detail);
-                Ok::<_, ServiceError>(new)
+                Ok::<_, ServiceError>(new.clone())
             })
             .await?;
         Ok((key, secret))
@@ -134,7 +136,7 @@ impl Services {
                 let key = ApiKey { revoked_at: Some(now), ..key };
                 tx.end_api_key(&key)?;
                 services.note_credential(tx, &by, Action::ApiKeyRevoked, &account, api_key_detail(&key));
-                Ok(key)
+                Ok(key.clone())
             })
             .await
     }
@@ -151,7 +153,7 @@ impl Services {
         let now = self.now();
         check_expiry(expires_at, now)?;
         let holder = self.key_holder(by, account).await?;
-        let in_force = self.0.store.reader().await?.count_service_account_keys(account, now).await?;
+        let in_force = self.read(move |reader| reader.count_service_account_keys(account, now)).await?;
         check_credential_limit(in_force, "keys")?;
         let pair = self.key_pair().await?;
         let key = self.add_key(by, account, pair.public.clone(), expires_at, "made").await?;
@@ -191,7 +193,7 @@ impl Services {
                 let detail = json!({"key": new.id, "expires_at": new.expires_at, "replaces": id});
                 let action = Action::ServiceAccountKeyRotated;
                 services.note_credential(tx, &by, action, &account, detail);
-                Ok::<_, ServiceError>(new)
+                Ok::<_, ServiceError>(new.clone())
             })
             .await?;
         let file = ServiceAccountKeyFile::new(&holder, &key.id, pair.private, base_url);
@@ -204,7 +206,8 @@ impl Services {
         by: &Actor,
         id: &KeyId,
     ) -> Result<ServiceAccountKey, ServiceError> {
-        let found = self.0.store.reader().await?.service_account_key(by.scope(), id).await?;
+        let (scope, sought) = (by.scope(), id.clone());
+        let found = self.read(move |reader| reader.service_account_key(scope, &sought)).await?;
         found.ok_or_else(|| key_not_found(id))
     }
 
@@ -237,7 +240,8 @@ impl Services {
         page: PageRequest,
     ) -> Result<Page<ServiceAccountKey>, ServiceError> {
         let account = self.account(by, account).await?;
-        Ok(self.0.store.reader().await?.service_account_keys(by.scope(), account.id, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.service_account_keys(scope, account.id, &page)).await
     }
 
     /// Revokes a key of a service account, with every token that it was exchanged for. A second call has no
@@ -295,7 +299,7 @@ impl Services {
                 let detail = json!({"key": key.id, "origin": origin, "expires_at": key.expires_at});
                 let action = Action::ServiceAccountKeyCreated;
                 services.note_credential(tx, &by, action, &account, detail);
-                Ok(key)
+                Ok(key.clone())
             })
             .await
     }

@@ -59,14 +59,19 @@ impl Services {
     /// Runs every check and returns the worst findings first: at most 100 of each check, then the number of
     /// further ones. Reads all claims.
     pub async fn doctor(&self, by: &Actor) -> Result<Vec<Finding>, ServiceError> {
-        let mut found = Findings::default();
-        let mut reader = self.0.store.reader().await?;
-        check_claims(&mut reader, by.scope(), self.settings(), &mut found).await?;
-        self.check_tokens(&mut reader, by.scope(), &mut found).await?;
+        let (services, scope) = (self.clone(), by.scope());
+        let found = self.read(move |reader| {
+            let mut found = Findings::default();
+            check_claims(reader, scope, services.settings(), &mut found)?;
+            services.check_tokens(reader, scope, &mut found)?;
+            if scope == Scope::Operator {
+                services.check_artifacts(reader, &mut found)?;
+                check_confusable_names(reader, &mut found)?;
+            }
+            Ok::<_, ServiceError>(found)
+        });
+        let mut found = found.await?;
         if by.scope() == Scope::Operator {
-            self.check_artifacts(&mut reader, &mut found).await?;
-            check_confusable_names(&mut reader, &mut found).await?;
-            drop(reader);
             self.check_database(&mut found).await?;
             for problem in self.0.store.integrity().await? {
                 let advice = format!("The database file is damaged: {problem}. Restore it from a backup.");

@@ -8,7 +8,7 @@ use crate::{
         claim::{Claim, ClaimSets, MAX_SETS},
         factory::{FactoryRecord, Relation, lookup_keys},
     },
-    store::Tx,
+    store::{StoreError, Tx},
 };
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
@@ -82,7 +82,7 @@ impl Services {
     ) -> Result<Vec<Registration>, ServiceError> {
         let company = organisation(by)?;
         let (services, by) = (self.clone(), by.clone());
-        self.0.store.write(move |tx| services.register_all(tx, &by, company, devices)).await
+        self.0.store.write(move |tx| services.register_all(tx, &by, company, &devices)).await
     }
 
     fn register_all(
@@ -90,7 +90,7 @@ impl Services {
         tx: &mut Tx,
         by: &Actor,
         company: CompanyId,
-        devices: Vec<HardwareIdentity>,
+        devices: &[HardwareIdentity],
     ) -> Result<Vec<Registration>, ServiceError> {
         // All at once, so that two requests that name the same devices wait for each other in one order.
         let keys: BTreeSet<String> = devices.iter().flat_map(lookup_keys).collect();
@@ -100,7 +100,7 @@ impl Services {
         tx.lock_claims_with(by.scope(), &keys)?;
         let mut results = Vec::with_capacity(devices.len());
         for identity in devices {
-            results.push(self.register_one(tx, by, company, identity)?);
+            results.push(self.register_one(tx, by, company, identity.clone())?);
         }
         let count = |wanted: fn(&Registration) -> bool| results.iter().filter(|one| wanted(one)).count();
         let new = count(|one| matches!(one, Registration::New(_)));
@@ -239,9 +239,14 @@ impl Services {
         let company = organisation(by)?;
         let keys: BTreeSet<String> = devices.iter().flat_map(lookup_keys).collect();
         let keys = Vec::from_iter(keys);
-        let mut reader = self.0.store.reader().await?;
-        let claims = reader.claims_with(by.scope(), &keys).await?;
-        let records = reader.factory_records(&[company], &keys).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| {
+            Ok::<_, StoreError>((
+                reader.claims_with(scope, &keys)?,
+                reader.factory_records(&[company], &keys)?,
+            ))
+        });
+        let (claims, records) = found.await?;
         let claims = ByKey::new(claims, |claim: &Claim| {
             claim.sets.lookup_keys().into_iter().chain(claim.sets.search_keys()).collect()
         });

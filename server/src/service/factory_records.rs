@@ -20,7 +20,8 @@ impl Services {
         filter: FactoryFilter,
         page: PageRequest,
     ) -> Result<Page<FactoryRecord>, ServiceError> {
-        Ok(self.0.store.reader().await?.list_factory_records(by.scope(), &filter, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.list_factory_records(scope, &filter, &page)).await
     }
 
     /// Shows a record.
@@ -29,7 +30,8 @@ impl Services {
         by: &Actor,
         id: FactoryRecordId,
     ) -> Result<FactoryRecord, ServiceError> {
-        let found = self.0.store.reader().await?.factory_record(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.factory_record(scope, id)).await?;
         found.ok_or_else(|| record_not_found(id))
     }
 

@@ -21,7 +21,8 @@ impl Services {
         of: &Company,
         page: PageRequest,
     ) -> Result<Page<Link>, ServiceError> {
-        Ok(self.0.store.reader().await?.links(by.scope(), of, &page).await?)
+        let (scope, of) = (by.scope(), of.clone());
+        self.read(move |reader| reader.links(scope, &of, &page)).await
     }
 
     /// Links a reseller, vendor or EMM to a customer, or ends the link. A reseller's vendors lose their

@@ -100,7 +100,7 @@ impl Services {
         let before = facts.device.clone();
         if let Some(outcome) = &report.outcome {
             take_outcome(&mut facts.device, who.generation, outcome, now);
-            self.take_installed(&mut facts, who.generation, outcome)?;
+            self.take_installed(tx, &mut facts, who.generation, outcome)?;
         }
         if fresh.is_empty() && facts.device == before {
             return Ok(Ok(facts.sequence));
@@ -126,8 +126,9 @@ impl Services {
 
     /// Records what a newly managed device runs: its assignment, unless that has changed since. From the
     /// first check-in on, the device reports this itself.
-    async fn take_installed(
+    fn take_installed(
         &self,
+        tx: &mut Tx,
         facts: &mut ManagedFacts,
         generation: Generation,
         outcome: &Outcome,
@@ -138,7 +139,7 @@ impl Services {
             return Ok(());
         }
         let assignment = match facts.assigned {
-            Some(assigned) => self.assignment(assigned).await?,
+            Some(assigned) => self.assignment_in(tx, assigned)?,
             None => None,
         };
         facts.device.last_said.installed =

@@ -82,7 +82,7 @@ use crate::{
     clock::Clock,
     domain::{admission::Refusal, ids::IdSource},
     entropy::{Entropy, EntropyError},
-    store::Store,
+    store::{Reader, Store, StoreError},
     tpm::TpmRoots,
 };
 use std::{
@@ -288,6 +288,18 @@ impl Services {
     /// [`ServiceError::Signer`] if one of the files is missing.
     pub fn trust_bundle(&self, known: u64) -> Result<TrustBundle, ServiceError> {
         Ok(self.0.signer.trust_bundle(known)?)
+    }
+
+    /// Reads from the database.
+    async fn read<T, E>(
+        &self,
+        job: impl FnOnce(&mut Reader) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, ServiceError>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Into<ServiceError> + Send + 'static,
+    {
+        self.0.store.read(job).await.map_err(Into::into)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -23,10 +23,9 @@ use crate::{
 use serde_json::json;
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::Mutex;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
     protocol::latest::ProofKind,
@@ -87,7 +86,8 @@ impl Services {
                     )));
                 }
                 tx.insert_operation(&operation)?;
-                let (mut items, mut position, mut bytes) = (items.lock(), 0, 0);
+                let (mut items, mut position, mut bytes) =
+                    (items.lock().unwrap_or_else(PoisonError::into_inner), 0, 0);
                 items.rewind()?;
                 loop {
                     let part = items.next(PART_ITEMS as usize, PART_BYTES)?;
@@ -104,7 +104,7 @@ impl Services {
                 let detail = json!({"kind": operation.kind, "devices": operation.items});
                 let subject = Subject::Operation(operation.id);
                 services.note(tx, &by, Action::OperationStarted, subject, Some(company), detail);
-                Ok::<_, ServiceError>(operation)
+                Ok::<_, ServiceError>(operation.clone())
             })
             .await?;
         self.0.operation_waits.notify_one();
@@ -135,7 +135,8 @@ impl Services {
 
     /// Returns an operation with its progress.
     pub async fn operation(&self, by: &Actor, id: OperationId) -> Result<Operation, ServiceError> {
-        let found = self.0.store.reader().await?.operation(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.operation(scope, id)).await?;
         found.ok_or_else(|| ServiceError::not_found("operation", id))
     }
 
@@ -145,7 +146,8 @@ impl Services {
         by: &Actor,
         page: PageRequest,
     ) -> Result<Page<Operation>, ServiceError> {
-        Ok(self.0.store.reader().await?.operations(by.scope(), &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.operations(scope, &page)).await
     }
 
     /// Returns a part of an operation's results, in the order of the request: at most `limit` items, and
@@ -157,11 +159,14 @@ impl Services {
         from: u32,
         limit: u32,
     ) -> Result<Vec<DoneItem>, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        if reader.operation(by.scope(), id).await?.is_none() {
-            return Err(ServiceError::not_found("operation", id));
-        }
-        Ok(reader.operation_items(id, from, limit, PART_BYTES).await?)
+        let scope = by.scope();
+        self.read(move |reader| {
+            if reader.operation(scope, id)?.is_none() {
+                return Err(ServiceError::not_found("operation", id));
+            }
+            Ok(reader.operation_items(id, from, limit, PART_BYTES)?)
+        })
+        .await
     }
 
     /// Carries out operations for as long as the server runs.
@@ -187,7 +192,7 @@ impl Services {
     /// Does one part of an operation for every company that has one waiting; returns `false` if there was
     /// nothing to do.
     pub async fn work_once(&self) -> Result<bool, ServiceError> {
-        let waiting = self.0.store.reader().await?.unfinished_operations().await?;
+        let waiting = self.read(move |reader| reader.unfinished_operations()).await?;
         let turns = {
             let mut last = self.0.operation_turns.lock().unwrap_or_else(PoisonError::into_inner);
             let turns = next_turns(&waiting, &last);
@@ -260,7 +265,7 @@ impl Services {
         let mut forgotten = 0;
         loop {
             let ended =
-                self.0.store.reader().await?.operations_done_before(before, FORGOTTEN_AT_ONCE).await?;
+                self.read(move |reader| reader.operations_done_before(before, FORGOTTEN_AT_ONCE)).await?;
             if ended.is_empty() {
                 return Ok(forgotten);
             }

@@ -57,7 +57,7 @@ impl Services {
         let mut space =
             DiskSpace::open(Arc::clone(&self.0.open_streams), customer, quota, reserve, directory);
         if let Some(customer) = customer {
-            space.stored = self.0.store.reader().await?.stored_bytes(customer).await?;
+            space.stored = self.read(move |reader| reader.stored_bytes(customer)).await?;
         }
         Ok(space)
     }

@@ -52,10 +52,10 @@ impl Services {
                 match services.add_claim(tx, &claim)? {
                     ClaimOutcome::New(id) => {
                         services.note_claimed(tx, &by, &claim, id);
-                        Ok(Claim { id, ..claim })
+                        Ok(Claim { id, ..claim.clone() })
                     }
                     ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
-                        services.register_again(tx, &by, id, claim)
+                        services.register_again(tx, &by, id, claim.clone())
                     }
                     ClaimOutcome::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
                     ClaimOutcome::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
@@ -108,23 +108,28 @@ impl Services {
             return Err(ServiceError::OperatorOnly);
         };
         let limit = limit.clamp(1, MAX_ROWS);
-        let mut reader = self.0.store.reader().await?;
-        let after = match after {
-            Some(id) => {
-                // The customer may have ended the link since the previous page; the list continues after
-                // it.
-                let end = reader.claim(Scope::Operator, id).await?;
-                let end = end.filter(|claim| claim.reseller == Some(reseller));
-                Some(ResellerCursor::after_claim(&end.ok_or_else(|| ServiceError::not_found("claim", id))?))
-            }
-            None => None,
-        };
-        let mut claims = reader.claims_of_reseller(reseller, customers, after, limit + 1).await?;
-        let total = reader.count_claims_of_reseller(reseller, customers).await?;
-        let more = claims.len() > limit as usize;
-        claims.truncate(limit as usize);
-        let next = claims.last().filter(|_| more).map(|last| last.id);
-        Ok(ResellerClaims { claims, next, total })
+        let customers = customers.to_owned();
+        self.read(move |reader| {
+            let after = match after {
+                Some(id) => {
+                    // The customer may have ended the link since the previous page; the list continues after
+                    // it.
+                    let end = reader.claim(Scope::Operator, id)?;
+                    let end = end.filter(|claim| claim.reseller == Some(reseller));
+                    Some(ResellerCursor::after_claim(
+                        &end.ok_or_else(|| ServiceError::not_found("claim", id))?,
+                    ))
+                }
+                None => None,
+            };
+            let mut claims = reader.claims_of_reseller(reseller, &customers, after, limit + 1)?;
+            let total = reader.count_claims_of_reseller(reseller, &customers)?;
+            let more = claims.len() > limit as usize;
+            claims.truncate(limit as usize);
+            let next = claims.last().filter(|_| more).map(|last| last.id);
+            Ok::<_, ServiceError>(ResellerClaims { claims, next, total })
+        })
+        .await
     }
 
     /// Returns the claims in force, within the actor's scope, that register all these identifiers; oldest
@@ -134,7 +139,8 @@ impl Services {
         by: &Actor,
         identifiers: &[Identifier],
     ) -> Result<Vec<Claim>, ServiceError> {
-        find_by_identifiers(&mut self.0.store.reader().await?, by, identifiers).await
+        let (by, identifiers) = (by.clone(), identifiers.to_owned());
+        self.read(move |reader| find_by_identifiers(reader, &by, &identifiers)).await
     }
 
     /// Returns the one claim that the target refers to.
@@ -143,7 +149,8 @@ impl Services {
         by: &Actor,
         target: &ClaimTarget,
     ) -> Result<ClaimId, ServiceError> {
-        resolve_target(&mut self.0.store.reader().await?, by, target).await
+        let (by, target) = (by.clone(), target.clone());
+        self.read(move |reader| resolve_target(reader, &by, &target)).await
     }
 
     /// Releases a claim until `ends_at`, or ends the release.

@@ -61,7 +61,7 @@ impl Services {
                     tx.insert_token(&token, digest)?;
                     let detail = json!({"name": token.name, "configuration": token.configuration, "expires_at": token.expires_at});
                     services.note(tx, &by, Action::TokenCreated, Subject::Token(token.id), Some(token.customer), detail);
-                    Ok::<_, ServiceError>(token)
+                    Ok::<_, ServiceError>(token.clone())
                 })
             .await?;
         Ok((token, secret))
@@ -78,15 +78,18 @@ impl Services {
         customer: CompanyId,
         shown: &Secret,
     ) -> Result<Option<TokenStanding>, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        if reader.company(by.scope(), customer).await?.is_none() {
-            return Err(ServiceError::not_found("customer", customer));
-        }
-        let Some(digest) = secret_digest(shown) else {
-            return Ok(None);
-        };
-        let found = reader.token_by_digest(customer, digest).await?;
-        Ok(found.map(|token| token.standing(self.now())))
+        let (scope, digest, now) = (by.scope(), secret_digest(shown), self.now());
+        self.read(move |reader| {
+            if reader.company(scope, customer)?.is_none() {
+                return Err(ServiceError::not_found("customer", customer));
+            }
+            let Some(digest) = digest else {
+                return Ok(None);
+            };
+            let found = reader.token_by_digest(customer, digest)?;
+            Ok(found.map(|token| token.standing(now)))
+        })
+        .await
     }
 
     /// Lists tokens, of one customer or of all, oldest first.
@@ -96,7 +99,8 @@ impl Services {
         customer: Option<CompanyId>,
         page: PageRequest,
     ) -> Result<Page<Token>, ServiceError> {
-        Ok(self.0.store.reader().await?.tokens(by.scope(), customer, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.tokens(scope, customer, &page)).await
     }
 
     /// Revokes a token; it enrolls nothing from now on. A second call has no effect.

@@ -167,7 +167,7 @@ impl Services {
                         )));
                     }
                     tx.insert_upload(&upload)?;
-                    Ok(upload)
+                    Ok(upload.clone())
                 })
             .await
     }
@@ -180,7 +180,8 @@ impl Services {
         id: UploadId,
     ) -> Result<UploadTurn, ServiceError> {
         let find = async || {
-            let found = self.0.store.reader().await?.upload(by.scope(), id).await?;
+            let scope = by.scope();
+            let found = self.read(move |reader| reader.upload(scope, id)).await?;
             let own = found.filter(|upload| upload.customer == customer);
             own.ok_or_else(|| ServiceError::not_found("upload", id))
         };
@@ -351,14 +352,14 @@ impl Services {
     /// Returns the number of deleted uploads.
     pub async fn sweep_uploads(&self) -> Result<u64, ServiceError> {
         let before = self.cutoff(UPLOAD_KEPT);
-        let abandoned = self.0.store.reader().await?.uploads_untouched_since(before).await?;
+        let abandoned = self.read(move |reader| reader.uploads_untouched_since(before)).await?;
         for upload in &abandoned {
             self.forget_upload(upload.id, self.part_path(&upload.id.to_string())).await?;
         }
         let directory = self.part_path("");
         for name in run_blocking(move || files::list_older_than(&directory, LEFT_BEHIND)).await? {
             let belongs = match name.trim_end_matches(LOCK_SUFFIX).parse::<UploadId>() {
-                Ok(id) => self.0.store.reader().await?.upload(Scope::Operator, id).await?.is_some(),
+                Ok(id) => self.read(move |reader| reader.upload(Scope::Operator, id)).await?.is_some(),
                 Err(_) => !name.starts_with(IN_ONE_GO),
             };
             if !belongs {

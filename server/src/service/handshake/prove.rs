@@ -76,7 +76,7 @@ impl Services {
     pub async fn grant(&self, proof: Proof) -> Result<Grant, ServiceError> {
         let proof = Arc::new(proof);
         let (services, job) = (self.clone(), Arc::clone(&proof));
-        let outcome = self.0.store.write_batched(move |tx| services.enroll(tx, &proof)).await?;
+        let outcome = self.0.store.write_batched(move |tx| services.enroll(tx, &job)).await?;
         match outcome {
             Outcome::Granted(granted) => self.issue(&proof, &granted).await,
             Outcome::Refused(refusal) => Err(self.refuse(refusal)),
