@@ -63,6 +63,9 @@ pub enum StoreError {
     /// The lock for serving could not be taken.
     #[error("the database cannot be locked")]
     Lock(#[source] FilesError),
+    /// The file of a new database could not be made.
+    #[error("the database could not be made: check `database` in server.toml")]
+    Create(#[source] FilesError),
     /// The database could not be opened.
     #[error("the database could not be opened: check `database` in server.toml")]
     Open(#[source] DatabaseError),

@@ -267,6 +267,6 @@ fn read_only_access(path: &Path) -> Access {
 fn make_private(path: &Path) -> Result<(), StoreError> {
     match files::write_new(path, &[], PRIVATE_FILE) {
         Ok(()) | Err(FilesError::Exists(_)) => Ok(()),
-        Err(error) => Err(StoreError::Lock(error)),
+        Err(error) => Err(StoreError::Create(error)),
     }
 }

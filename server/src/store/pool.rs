@@ -15,8 +15,6 @@ use tokio::{sync::Semaphore, time::timeout};
 
 /// The time after which an unused connection is closed, as soon as anybody uses another.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// The time after which an unused connection is tried before it is used: its server may have been restarted.
-const TRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The connections of one kind to one database, and the threads that use them.
 #[derive(Clone)]
@@ -68,11 +66,6 @@ impl Pool {
         .await
     }
 
-    /// Returns the number of jobs that run.
-    pub(super) fn count_running(&self) -> usize {
-        (self.0.connections as usize).saturating_sub(self.0.places.available_permits())
-    }
-
     /// Accepts no more jobs, waits for those that run, and closes all connections.
     pub(super) async fn close(&self) {
         // Fails if it was closed already.
@@ -89,13 +82,35 @@ impl Connections {
 
     /// Returns the connection that was used last, or a new one.
     pub(super) fn take(&self) -> Result<Connection, StoreError> {
+        self.take_if(|connection| if connection.is_alive() { Ok(()) } else { Err(StoreError::Closed) })
+    }
+
+    /// Returns a connection that accepted this statement. One that was used before may have ended since, with
+    /// its server; then another is tried.
+    pub(super) fn take_with(
+        &self,
+        statement: &'static str,
+        operation: &'static str,
+    ) -> Result<Connection, StoreError> {
+        self.take_if(|connection| connection.run(statement).map_err(statement_error(operation)))
+    }
+
+    fn take_if(
+        &self,
+        test: impl Fn(&mut Connection) -> Result<(), StoreError>,
+    ) -> Result<Connection, StoreError> {
         loop {
-            let Some(mut last) = self.idle().pop() else {
-                return self.place.connect(self.setup).map_err(statement_error("connect to the database"));
-            };
-            if last.since.elapsed() < TRY_AFTER || last.connection.is_alive() {
-                return Ok(last.connection);
+            let last = self.idle().pop();
+            if let Some(Idle { mut connection, .. }) = last {
+                if test(&mut connection).is_ok() {
+                    return Ok(connection);
+                }
+                continue;
             }
+            let mut new =
+                self.place.connect(self.setup).map_err(statement_error("connect to the database"))?;
+            test(&mut new)?;
+            return Ok(new);
         }
     }
 

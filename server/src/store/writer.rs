@@ -30,6 +30,8 @@ const MAX_GROUP: usize = 256;
 const MAX_ATTEMPTS: u32 = 6;
 /// The first pause between two attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// The start of a transaction, for an error.
+const BEGIN: &str = "begin a transaction";
 /// The maximum number of jobs without a waiting caller at a time.
 const MAX_UNAWAITED: usize = 64;
 
@@ -55,10 +57,9 @@ impl DerefMut for Tx {
 }
 
 impl Tx {
-    /// Begins a transaction. A connection that cannot is closed.
-    fn begin(mut connection: Connection, dialect: Dialect) -> Result<Self, StoreError> {
-        connection.run(dialect.begin()).map_err(statement_error("begin a transaction"))?;
-        Ok(Self { reader: Reader { connection, dialect }, batch: WriteBatch::default() })
+    /// Returns a connection whose transaction has begun.
+    fn new(connection: Connection, dialect: Dialect) -> Self {
+        Self { reader: Reader { connection, dialect }, batch: WriteBatch::default() }
     }
 
     /// Commits, and returns the connection if the transaction ended as intended. In all other cases the state
@@ -231,7 +232,7 @@ fn run_once<T, E: JobError>(
     dialect: Dialect,
     work: &impl Fn(&mut Tx) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut tx = Tx::begin(connections.take()?, dialect)?;
+    let mut tx = Tx::new(connections.take_with(dialect.begin(), BEGIN)?, dialect);
     let (left, outcome) = match work(&mut tx) {
         Ok(value) => {
             let (left, done) = tx.commit();
@@ -364,7 +365,9 @@ impl Group {
     }
 
     fn begin(&mut self) -> Result<Tx, StoreError> {
-        Tx::begin(self.connect()?, self.dialect)
+        let mut connection = self.connect()?;
+        connection.run(self.dialect.begin()).map_err(statement_error(BEGIN))?;
+        Ok(Tx::new(connection, self.dialect))
     }
 
     fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {

@@ -2,7 +2,6 @@
 
 use crate::support::{TestDevice, TestServer, problem, retry_after};
 use futures_util::future::join_all;
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -243,14 +242,14 @@ async fn more_than_the_server_takes_on_are_told_to_come_back_and_nothing_is_lost
     let prove = device.prove(&hello, &challenge);
     // Somebody else writes, so that the proof has to wait in the one place there is.
     let url = Store::sqlite_url(&server.layout().database());
-    let mut other = SqliteConnection::connect(&url).await.unwrap();
-    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let other = rusqlite::Connection::open(url.trim_start_matches("sqlite://")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let client = server.stranger();
     let waiting = server.post(&client, PROVE_PATH, &prove);
     let others = async {
         while !server.counts("unbox_messages_in_progress 1").await {}
         let busy = server.post(&server.stranger(), HELLO_PATH, &TestDevice::new("PF0ZZZZZ").hello()).await;
-        other.execute("COMMIT").await.unwrap();
+        other.execute_batch("COMMIT").unwrap();
         busy
     };
     let (granted, busy) = timeout(PATIENCE, async { tokio::join!(waiting, others) }).await.unwrap();

@@ -252,6 +252,7 @@ async fn a_reseller_sees_the_collisions_of_what_it_claimed(db: TestDatabase) {
     claim(&world, bolt, &sets()[0]).await.unwrap();
     refusal(laptop().enroll(&world.services).await, RefusalKind::AmbiguousIdentity);
     audited(&world, bolt, Action::Refused).await;
+    audited(&world, world.customer, Action::Refused).await;
     let seller = Actor::of_reseller("seller", dealer);
     let filter = ClaimFilter { colliding: true, ..ClaimFilter::default() };
     let listed = world.services.list_claims(&seller, filter, PageRequest::default()).await.unwrap().items;

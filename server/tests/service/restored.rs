@@ -114,7 +114,7 @@ async fn a_certificate_counts_only_for_its_key_its_owner_and_its_server(db: Test
     assert!(before_all.is_empty());
     let devices = &world.db.snapshot().await["devices"];
     assert_eq!(devices.len(), 1, "one that never enrolled: {devices:?}");
-    assert!(devices[0].contains("pending_approval") && devices[0].contains("latest_generation=None"));
+    assert!(devices[0].contains("pending_approval") && devices[0].contains("latest_generation=Null"));
 }
 
 async fn the_id_of_another_claims_device_is_not_taken(db: TestDatabase) {

@@ -145,14 +145,17 @@ impl Cluster {
 
     /// Runs a statement as the cluster's administrator.
     pub async fn run(&self, statement: &str) {
-        use sqlx::{Connection as _, Executor as _};
-        sqlx::any::install_default_drivers();
-        let mut connection = sqlx::AnyConnection::connect(&self.url("postgres")).await.unwrap();
-        connection.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
+        let (url, statement) = (self.url("postgres"), statement.to_owned());
+        let run = move || {
+            let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+            client.batch_execute(&statement).unwrap();
+        };
+        tokio::task::spawn_blocking(run).await.unwrap();
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://unbox@localhost/{database}?host={}", self.directory.display())
+        let socket = self.directory.to_string_lossy().replace('/', "%2F");
+        format!("postgres://unbox@{socket}/{database}")
     }
 
     fn wait_until_up(&self) {

@@ -125,11 +125,7 @@ impl Tx {
                 .scope_of_claims(scope)
                 .push(" ORDER BY c.id FOR NO KEY UPDATE");
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            let locked = sql
-                .query()
-                .keep_prepared(usual)
-                .fetch_all(self.connection(), "lock claims by identifiers")?;
-            locked;
+            sql.query().keep_prepared(usual).fetch_all(self.connection(), "lock claims by identifiers")?;
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! PostgreSQL: stopped, killed, failed over, out of room or of connections.
 
 use super::{Admin, Mounted, Value, Working, code, error, fs, sleep, text};
-use crate::cluster::{Cluster, USER};
-use sqlx::{AnyConnection, Connection as _};
+use crate::{
+    beside::beside,
+    cluster::{Cluster, USER},
+};
 use std::{
     io::Write as _,
     os::unix::fs::{PermissionsExt as _, chown},
@@ -136,10 +138,8 @@ fn an_import_goes_on_after_a_short_restart_with_each_row_once() {
     assert_eq!(exported, ROWS, "no row twice, none lost");
 }
 
-async fn count_tables(url: &str) -> i64 {
-    let mut connection = AnyConnection::connect(url).await.unwrap();
-    let count = sqlx::query_scalar("SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public'");
-    count.fetch_one(&mut connection).await.unwrap()
+fn count_tables(url: &str) -> i64 {
+    beside(url, |database| database.number("SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public'"))
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn an_emptied_database_stays_empty_until_somebody_decides() {
     let url = block_on(cluster.database());
     let admin = Admin::founded_on(&url);
     admin.json(&["customer", "create", "Acme"]);
-    assert!(block_on(count_tables(&url)) > 0);
+    assert!(count_tables(&url) > 0);
     block_on(async {
         cluster.run("DROP DATABASE test0").await;
         cluster.run("CREATE DATABASE test0").await;
@@ -159,12 +159,12 @@ fn an_emptied_database_stays_empty_until_somebody_decides() {
         assert_eq!(code(&output), 1, "{arguments:?}");
         let told = error(&output);
         assert!(told.contains("the database is empty") && told.contains("restore FILE"), "{told}");
-        assert_eq!(block_on(count_tables(&url)), 0, "{arguments:?}");
+        assert_eq!(count_tables(&url), 0, "{arguments:?}");
     }
     let found = admin.run(&["doctor"]);
     assert_eq!(code(&found), 3);
     assert!(text(&found).contains("the database is empty"), "{}", text(&found));
-    assert_eq!(block_on(count_tables(&url)), 0);
+    assert_eq!(count_tables(&url), 0);
     admin.json(&["migrate", "--create"]);
     assert_eq!(admin.json(&["customer", "list"])["companies"], serde_json::json!([]));
 }
