@@ -207,7 +207,6 @@ impl Services {
                 Ok(done) => worked |= done,
                 // The other operations are not to blame; this one is tried again later.
                 Err(error) => {
-                    eprintln!("DBG {error:?}");
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(operation = %id, error, "an operation could not be gone on with");
                 }

@@ -308,7 +308,7 @@ impl Tx {
         let succeeded = results.iter().filter(|result| result.device.is_some()).count();
         let done = query(
             "UPDATE operations SET done = done + $2, succeeded = succeeded + $3,
-                 done_at = CASE WHEN done + $2 >= items THEN $4 ELSE NULL END WHERE id = $1",
+                 done_at = CASE WHEN done + $2 >= items THEN CAST($4 AS BIGINT) END WHERE id = $1",
         )
         .bind(of.id.get())
         .bind(i64::try_from(results.len()).unwrap_or(i64::MAX))
