@@ -78,7 +78,7 @@ impl Services {
         let sequence = self
             .0
             .store
-            .write_batched(move |tx| services.take_report(tx, who, &report, now))
+            .write(move |tx| services.take_report(tx, who, &report, now))
             .await?
             .map_err(|refusal| self.refuse(refusal))?;
         Ok(Acknowledged { sequence, server_time: now })
@@ -107,7 +107,7 @@ impl Services {
         }
         facts.device.last_said.at = Some(now);
         tx.insert_reports(who.device, who.generation, &fresh, now)?;
-        tx.save_device_in_batch(facts.device.clone());
+        tx.save_device(&facts.device)?;
         let active = facts.device.active.as_ref().filter(|_| facts.device.active != before.active);
         if let Some(active) = active.filter(|_| facts.requests) {
             tx.remove_answered_request(who.device, active.key.digest())?;
@@ -175,7 +175,7 @@ impl Services {
         let facts = self
             .0
             .store
-            .write_batched(move |tx| services.take_check_in(tx, who, network, &said, now))
+            .write(move |tx| services.take_check_in(tx, who, network, &said, now))
             .await?
             .map_err(|refusal| self.refuse(refusal))?;
         self.news(who, &check_in, &facts, now).await
@@ -200,7 +200,7 @@ impl Services {
         last.healthy = Some(said.healthy);
         last.installed.clone_from(&said.installed);
         last.failed_version = said.failed_version;
-        tx.save_device_in_batch(facts.device.clone());
+        tx.save_device(&facts.device)?;
         draw_later_version(tx, &mut facts, said, now)?;
         if self.renews_certificate(who, said) {
             let detail = json!({"generation": who.generation});

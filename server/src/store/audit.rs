@@ -5,7 +5,6 @@ use super::{
     database::Row,
     row::{Fields, millis},
     sql::Sql,
-    write_batch::rows_of,
 };
 use crate::domain::{
     actor::Scope,
@@ -13,6 +12,10 @@ use crate::domain::{
 };
 use std::collections::BTreeSet;
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
+
+/// The numbers of events in one INSERT, from a short list, so that a few prepared statements serve jobs of every
+/// size.
+const STATEMENT_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 const SELECT: &str =
     "SELECT id, happened_at, actor, company_id, action, subject, customer_id, detail, times, last_at
@@ -138,15 +141,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Adds an event when the transaction is committed. If it is counted with others, their number is
-    /// raised instead.
+    /// Adds an event at the end of the job. If it is counted with others, their number is raised instead.
     pub fn append(&mut self, id: i64, event: Event) {
-        self.batch.events.push((id, event));
+        self.events.push((id, event));
     }
 
     /// Writes the added events.
-    pub(super) fn write_events(&mut self, events: Vec<(i64, Event)>) -> Result<(), StoreError> {
-        let events: Vec<_> = events.into_iter().map(|(id, event)| (id, event.fold(), event)).collect();
+    pub(super) fn write_events(&mut self) -> Result<(), StoreError> {
+        let events: Vec<_> = std::mem::take(&mut self.events)
+            .into_iter()
+            .map(|(id, event)| (id, event.fold(), event))
+            .collect();
         let mut rest = events.as_slice();
         while !rest.is_empty() {
             let part = rest.get(..rows_without_conflict(rest)).unwrap_or(rest);
@@ -182,4 +187,9 @@ impl Tx {
 fn rows_without_conflict(rows: &[(i64, Option<String>, Event)]) -> usize {
     let mut folds = BTreeSet::new();
     rows_of(rows.iter().take_while(|(_, fold, _)| fold.is_none() || folds.insert(fold)).count())
+}
+
+/// Returns the number of rows for the next statement.
+fn rows_of(remaining: usize) -> usize {
+    STATEMENT_ROWS.into_iter().find(|rows| *rows <= remaining).unwrap_or(remaining)
 }

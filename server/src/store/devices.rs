@@ -3,7 +3,7 @@
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     database::{Row, query},
-    error::{check_every_row, check_one_row},
+    error::check_one_row,
     row::{Fields, document, millis, number},
     sql::Sql,
 };
@@ -220,43 +220,13 @@ impl Tx {
 
     /// Adds a device, or updates all its mutable fields.
     pub fn save_device(&mut self, device: &Device) -> Result<(), StoreError> {
-        self.write_devices(std::slice::from_ref(device))
-    }
-
-    /// Adds or updates several devices, none of them twice.
-    pub(super) fn write_devices(&mut self, devices: &[Device]) -> Result<(), StoreError> {
-        let mut sql = self.sql(
+        let said = &device.last_said;
+        let done = query(
             "INSERT INTO devices (id, claim_id, customer_id, state, state_detail, latest_generation, latest_key,
                  latest_ticket, active_generation, active_key, identity, re_enroll_requested_at, created_at,
                  last_seen_at, agent_version, healthy, installed, failed_version, outcome, bound_at, source)
-             VALUES ",
-        );
-        sql.push_rows(devices, |row, device| {
-            let said = &device.last_said;
-            row.bind(device.id.get())
-                .bind(device.claim.get())
-                .bind(device.customer.get())
-                .bind(device.state.name().name())
-                .bind(document(&device.state))
-                .bind(device.latest.as_ref().map(|one| number(one.generation.0)))
-                .bind(device.latest.as_ref().map(|one| to_base64(one.key.spki())))
-                .bind(device.latest_ticket.map(|digest| digest.to_string()))
-                .bind(device.active.as_ref().map(|one| number(one.generation.0)))
-                .bind(device.active.as_ref().map(|one| to_base64(one.key.spki())))
-                .bind(device.identity.as_ref().map(|identity| document(&identity.to_raw())))
-                .bind(device.re_enroll_requested_at.map(millis))
-                .bind(millis(device.created_at))
-                .bind(said.at.map(millis))
-                .bind(said.agent_version.clone())
-                .bind(said.healthy.map(i64::from))
-                .bind(said.installed.as_ref().map(document))
-                .bind(said.failed_version.map(number))
-                .bind(said.outcome.as_ref().map(document))
-                .bind(device.bound_at.map(millis))
-                .bind(device.source.as_ref().map(ToString::to_string));
-        });
-        sql.push(
-            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
                  latest_generation = excluded.latest_generation, latest_key = excluded.latest_key,
                  latest_ticket = excluded.latest_ticket, active_generation = excluded.active_generation,
                  active_key = excluded.active_key, identity = excluded.identity,
@@ -265,8 +235,29 @@ impl Tx {
                  healthy = excluded.healthy, installed = excluded.installed,
                  failed_version = excluded.failed_version, outcome = excluded.outcome,
                  bound_at = excluded.bound_at, source = excluded.source",
-        );
-        let done = sql.query().execute(self.connection(), SAVE)?;
-        check_every_row(SAVE, devices.len(), done)
+        )
+        .bind(device.id.get())
+        .bind(device.claim.get())
+        .bind(device.customer.get())
+        .bind(device.state.name().name())
+        .bind(document(&device.state))
+        .bind(device.latest.as_ref().map(|one| number(one.generation.0)))
+        .bind(device.latest.as_ref().map(|one| to_base64(one.key.spki())))
+        .bind(device.latest_ticket.map(|digest| digest.to_string()))
+        .bind(device.active.as_ref().map(|one| number(one.generation.0)))
+        .bind(device.active.as_ref().map(|one| to_base64(one.key.spki())))
+        .bind(device.identity.as_ref().map(|identity| document(&identity.to_raw())))
+        .bind(device.re_enroll_requested_at.map(millis))
+        .bind(millis(device.created_at))
+        .bind(said.at.map(millis))
+        .bind(said.agent_version.clone())
+        .bind(said.healthy.map(i64::from))
+        .bind(said.installed.as_ref().map(document))
+        .bind(said.failed_version.map(number))
+        .bind(said.outcome.as_ref().map(document))
+        .bind(device.bound_at.map(millis))
+        .bind(device.source.as_ref().map(ToString::to_string))
+        .execute(self.connection(), SAVE)?;
+        check_one_row(SAVE, done)
     }
 }

@@ -169,8 +169,6 @@ impl Tx {
         (key, shown): (&DevicePublicKey, ShownSecrets),
         now: Timestamp,
     ) -> Result<Option<EnrollmentFacts>, StoreError> {
-        self.write_before_reading(None, Some(id))?;
-        self.write_before_reading_key(shown.key)?;
         self.lock_key(shown.key)?;
         self.lock_claim(id)?;
         let mut sql = self.sql(concat!(
@@ -278,7 +276,6 @@ impl Tx {
         id: DeviceId,
         generation: Generation,
     ) -> Result<Option<ManagedFacts>, StoreError> {
-        self.write_before_reading(Some(id), None)?;
         self.lock_device(id)?;
         let mut sql = self.sql(concat!(
             "SELECT ",

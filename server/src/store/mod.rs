@@ -40,7 +40,6 @@ mod row;
 mod sql;
 mod tokens;
 mod uploads;
-mod write_batch;
 mod writer;
 
 pub use accounts::AccountsOf;
@@ -75,7 +74,7 @@ use row::Fields;
 use sql::Sql;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use unbox_common::timestamp::Timestamp;
-use writer::{Reads, Writer};
+use writer::Writer;
 
 /// The number of connections that read at the same time. SQLite reads from memory: more than cores gain
 /// nothing.
@@ -134,25 +133,10 @@ impl Store {
         E: JobError,
         F: Fn(&mut Tx) -> Result<T, E> + Send + 'static,
     {
-        self.0.writer.run(job, Reads::Anything).await
+        self.0.writer.run(job).await
     }
 
-    /// Runs a job like [`Self::write`], if it is of a frequent kind and reads nothing but
-    /// [`Tx::enrollment_facts`] or [`Tx::managed_facts`]: its writes at the commit are combined with those
-    /// of other jobs.
-    ///
-    /// # Errors
-    /// Those of [`Self::write`].
-    pub async fn write_batched<T, E, F>(&self, job: F) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: JobError,
-        F: Fn(&mut Tx) -> Result<T, E> + Send + 'static,
-    {
-        self.0.writer.run(job, Reads::ItsOwnDevice).await
-    }
-
-    /// Runs `job`, which reads nothing, in a write transaction some time soon, or drops it if the database
+    /// Runs `job` in a write transaction some time soon, or drops it if the database
     /// is busy: for data that is worth storing, but not worth waiting for.
     pub fn write_soon<F>(&self, job: F)
     where

@@ -4,7 +4,6 @@ use super::{
     Reader, StoreError, Tx,
     database::{Row, query},
     row::{Fields, millis, number},
-    write_batch::NewReport,
 };
 use unbox_common::{
     ids::{DeviceId, Generation},
@@ -15,6 +14,9 @@ use unbox_common::{
 /// The maximum number of stored entries of one generation: a device that reports for years must not fill
 /// the disk, and nobody reads more.
 pub const REPORTS_KEPT: u64 = 512;
+
+/// The number of entries up to which a statement for them is worth keeping prepared.
+const USUAL_ENTRIES: usize = 8;
 
 /// One entry of a device's report, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,8 +131,7 @@ impl Tx {
         Ok(done)
     }
 
-    /// Adds entries of one generation when the transaction is committed, and deletes its oldest ones beyond
-    /// [`REPORTS_KEPT`].
+    /// Adds entries of one generation, and deletes its oldest ones beyond [`REPORTS_KEPT`].
     pub fn insert_reports(
         &mut self,
         device: DeviceId,
@@ -141,36 +142,28 @@ impl Tx {
         let Some(newest) = entries.iter().map(|entry| entry.sequence).max() else {
             return Ok(());
         };
-        let new =
-            |entry: &ReportEntry| NewReport { device, generation, entry: entry.clone(), received_at: now };
-        self.batch.reports.extend(entries.iter().map(new));
+        let mut sql = self.sql(
+            "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",
+        );
+        sql.push_rows(entries, |row, entry| {
+            row.bind(device.get())
+                .bind(number(generation.0))
+                .bind(number(entry.sequence))
+                .bind(millis(entry.at))
+                .bind(to_word(entry.progress))
+                .bind(entry.detail.clone())
+                .bind(millis(now));
+        });
+        sql.push(" ON CONFLICT (device_id, generation, sequence) DO NOTHING");
+        let usual = entries.len() <= USUAL_ENTRIES;
+        sql.query().keep_prepared(usual).execute(self.connection(), "add reports")?;
         if newest > REPORTS_KEPT {
-            self.write_batch()?;
             query("DELETE FROM reports WHERE device_id = $1 AND generation = $2 AND sequence <= $3")
                 .bind(device.get())
                 .bind(number(generation.0))
                 .bind(number(newest - REPORTS_KEPT))
                 .execute(self.connection(), "forget old reports")?;
         }
-        Ok(())
-    }
-
-    /// Writes new entries.
-    pub(super) fn write_reports(&mut self, reports: &[NewReport]) -> Result<(), StoreError> {
-        let mut sql = self.sql(
-            "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",
-        );
-        sql.push_rows(reports, |row, new| {
-            row.bind(new.device.get())
-                .bind(number(new.generation.0))
-                .bind(number(new.entry.sequence))
-                .bind(millis(new.entry.at))
-                .bind(to_word(new.entry.progress))
-                .bind(new.entry.detail.clone())
-                .bind(millis(new.received_at));
-        });
-        sql.push(" ON CONFLICT (device_id, generation, sequence) DO NOTHING");
-        sql.query().execute(self.connection(), "add reports")?;
         Ok(())
     }
 }

@@ -7,13 +7,14 @@
 //! failure. On PostgreSQL, which groups commits itself, each job is a transaction of its own, and runs
 //! again if the database found it in conflict with another.
 //!
-//! A transaction that does not end properly (a full disk, a restarted server) closes its connection
-//! (`transaction.rs`); the next job starts on a new one.
+//! A transaction that does not end properly (a full disk, a restarted server) closes its connection; the
+//! next job starts on a new one.
 
 use super::{
     ACQUIRE_TIMEOUT, JobError, POSTGRES_CONNECTIONS, Pool, Reader, StoreError, database::Connection,
-    dialect::Dialect, error::statement_error, open::Place, pool::Connections, write_batch::WriteBatch,
+    dialect::Dialect, error::statement_error, open::Place, pool::Connections,
 };
+use crate::domain::audit::Event;
 use std::{
     ops::{Deref, DerefMut},
     sync::Arc,
@@ -38,8 +39,8 @@ const MAX_UNAWAITED: usize = 64;
 /// A write transaction, which can also do everything that a [`Reader`] does.
 pub struct Tx {
     reader: Reader,
-    /// The rows that are written just before the commit.
-    pub(super) batch: WriteBatch,
+    /// The events that are written at the end of the job, with their ids.
+    pub(super) events: Vec<(i64, Event)>,
 }
 
 impl Deref for Tx {
@@ -59,17 +60,15 @@ impl DerefMut for Tx {
 impl Tx {
     /// Returns a connection whose transaction has begun.
     fn new(connection: Connection, dialect: Dialect) -> Self {
-        Self { reader: Reader { connection, dialect }, batch: WriteBatch::default() }
+        Self { reader: Reader { connection, dialect }, events: Vec::new() }
     }
 
     /// Commits, and returns the connection if the transaction ended as intended. In all other cases the state
     /// of the connection is unknown: SQLite has undone some failed transactions by itself and others not, and
     /// PostgreSQL may be gone. Closing it undoes whatever is left.
-    fn commit(mut self) -> (Option<Connection>, Result<(), StoreError>) {
-        let written = self.write_batch();
+    fn commit(self) -> (Option<Connection>, Result<(), StoreError>) {
         let mut connection = self.reader.connection;
-        let done = written.and_then(|()| connection.run("COMMIT").map_err(statement_error("commit")));
-        match done {
+        match connection.run("COMMIT").map_err(statement_error("commit")) {
             Ok(()) => (Some(connection), Ok(())),
             Err(error) => (None, Err(error)),
         }
@@ -86,15 +85,6 @@ impl Tx {
             }
         }
     }
-}
-
-/// The rows of other jobs in its group that a job reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reads {
-    /// Any rows: all of them are written before the job runs.
-    Anything,
-    /// The facts of its own device, which are written on demand.
-    ItsOwnDevice,
 }
 
 pub(super) enum Writer {
@@ -126,7 +116,7 @@ impl Writer {
         }
     }
 
-    pub(super) async fn run<T, E, F>(&self, work: F, reads: Reads) -> Result<T, E>
+    pub(super) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: JobError,
@@ -135,7 +125,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         match self {
             Self::Grouped(jobs) => {
-                let job = Box::new(Typed { work, reads, outcome: None, reply });
+                let job = Box::new(Typed { work, outcome: None, reply });
                 jobs.try_send(Message::Job(job)).map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => StoreError::Busy,
                     mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
@@ -156,7 +146,7 @@ impl Writer {
                 // Jobs with a waiting caller come first: half of the queue is reserved for them.
                 if jobs.capacity() > QUEUE_JOBS / 2 {
                     let (reply, _) = oneshot::channel();
-                    let job = Box::new(Typed { work, reads: Reads::ItsOwnDevice, outcome: None, reply });
+                    let job = Box::new(Typed { work, outcome: None, reply });
                     let _ = jobs.try_send(Message::Job(job));
                 }
             }
@@ -226,6 +216,13 @@ where
     .await
 }
 
+/// Runs a job, and writes the events that it added.
+fn run_job<T, E: JobError>(tx: &mut Tx, work: &impl Fn(&mut Tx) -> Result<T, E>) -> Result<T, E> {
+    let value = work(tx)?;
+    tx.write_events()?;
+    Ok(value)
+}
+
 /// Runs a job in a transaction of its own.
 fn run_once<T, E: JobError>(
     connections: &Connections,
@@ -233,7 +230,7 @@ fn run_once<T, E: JobError>(
     work: &impl Fn(&mut Tx) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut tx = Tx::new(connections.take_with(dialect.begin(), BEGIN)?, dialect);
-    let (left, outcome) = match work(&mut tx) {
+    let (left, outcome) = match run_job(&mut tx, work) {
         Ok(value) => {
             let (left, done) = tx.commit();
             (left, done.map(|()| value).map_err(E::from))
@@ -249,16 +246,12 @@ fn run_once<T, E: JobError>(
 /// A job with the types of its caller.
 struct Typed<T, E, F> {
     work: F,
-    reads: Reads,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
 /// A job in the queue, without its types.
 pub(super) trait Job: Send {
-    /// Returns the rows that it reads.
-    fn reads(&self) -> Reads;
-
     /// Runs it in `tx`, stores its outcome, and returns true if it succeeded.
     fn run(&mut self, tx: &mut Tx) -> bool;
 
@@ -277,12 +270,8 @@ where
     E: JobError,
     F: Fn(&mut Tx) -> Result<T, E> + Send + 'static,
 {
-    fn reads(&self) -> Reads {
-        self.reads
-    }
-
     fn run(&mut self, tx: &mut Tx) -> bool {
-        let outcome = (self.work)(tx);
+        let outcome = run_job(tx, &self.work);
         let good = outcome.is_ok();
         self.outcome = Some(outcome);
         good
@@ -388,8 +377,7 @@ impl Group {
             Err(_) => return Fate::Undone,
         };
         for job in jobs {
-            let ready = job.reads() == Reads::ItsOwnDevice || tx.write_batch().is_ok();
-            if !(ready && job.run(&mut tx)) {
+            if !job.run(&mut tx) {
                 self.connection = tx.undo();
                 return Fate::Undone;
             }

@@ -218,36 +218,7 @@ async fn facts_are_complete_in_one_look(db: TestDatabase) {
     assert_eq!(none, None);
 }
 
-async fn what_waits_for_the_commit_is_there_for_who_reads_it(db: TestDatabase) {
-    let device = enrolled(&db).await;
-    let facts = db
-        .store
-        .write_batched(move |tx: &mut Tx| {
-            let mut device = device.clone();
-            device.last_said.agent_version = Some("first".to_owned());
-            tx.save_device_in_batch(device.clone());
-            tx.insert_reports(id(), Generation(2), &report(Generation(2), &[1, 2], None).entries, NOW)?;
-            let managed = tx.managed_facts(id(), Generation(2))?.unwrap();
-            device.last_said.agent_version = Some("second".to_owned());
-            tx.save_device_in_batch(device.clone());
-            let shown = ShownSecrets { key: Sha256::of(b"key"), token: None, reset_ticket: None };
-            let enrolling = tx.enrollment_facts(device.claim, (&any_key(), shown), NOW)?.unwrap();
-            device.last_said.agent_version = Some("third".to_owned());
-            tx.save_device_in_batch(device.clone());
-            Ok::<_, StoreError>((managed, enrolling))
-        })
-        .await
-        .unwrap();
-    let (managed, enrolling) = facts;
-    let version = |device: &Device| device.last_said.agent_version.clone().unwrap();
-    assert_eq!((version(&managed.device).as_str(), managed.sequence), ("first", 2));
-    assert_eq!(version(&enrolling.device.unwrap()), "second");
-    let kept = db.read(move |reader| reader.device(Scope::Operator, id())).await.unwrap();
-    assert_eq!(version(&kept), "third");
-}
-
 battery!(
-    what_waits_for_the_commit_is_there_for_who_reads_it,
     a_device_comes_back_as_it_was_saved,
     a_damaged_device_names_its_column,
     requests_of_a_device_are_counted_and_capped,

@@ -173,7 +173,7 @@ async fn jobs_share_a_transaction_and_a_failure_is_run_again_alone() {
 }
 
 #[tokio::test]
-async fn a_job_that_reads_anything_sees_what_its_group_writes_together() {
+async fn a_job_sees_the_events_of_those_before_it_in_its_group() {
     let db = TestDatabase::sqlite().await;
     let (gate, blocker) = blocked(&db.store).await;
     let store = db.store.clone();
@@ -189,7 +189,7 @@ async fn a_job_that_reads_anything_sees_what_its_group_writes_together() {
         };
         let append = move |tx: &mut Tx| tx.append(1, event.clone());
         store
-            .write_batched(move |tx: &mut Tx| {
+            .write(move |tx: &mut Tx| {
                 append(tx);
                 Ok::<_, StoreError>(())
             })

@@ -76,7 +76,7 @@ impl Services {
     pub async fn grant(&self, proof: Proof) -> Result<Grant, ServiceError> {
         let proof = Arc::new(proof);
         let (services, job) = (self.clone(), Arc::clone(&proof));
-        let outcome = self.0.store.write_batched(move |tx| services.enroll(tx, &job)).await?;
+        let outcome = self.0.store.write(move |tx| services.enroll(tx, &job)).await?;
         match outcome {
             Outcome::Granted(granted) => self.issue(&proof, &granted).await,
             Outcome::Refused(refusal) => Err(self.refuse(refusal)),
@@ -194,7 +194,7 @@ impl Services {
         device.identity = Some(proof.identity.clone());
         device.last_said.at = Some(now);
         device.last_said.agent_version = Some(proof.notes.agent_version.clone());
-        tx.save_device_in_batch(device.clone());
+        tx.save_device(&device)?;
         granted.device = Some(device.id);
         if let (Why::ResetTicket, Some(digest)) = (why, proof.shown.reset_ticket) {
             tx.use_reset_ticket(digest, now)?;
