@@ -206,7 +206,6 @@ impl Services {
     /// Returns new claims with the keys that their organisations' factories registered, each with the
     /// record of its key; `None` if no factory ever registered anything.
     pub(super) fn with_registered_keys(
-        &self,
         tx: &mut Tx,
         claims: &[Claim],
     ) -> Result<Option<Vec<WithKey>>, ServiceError> {

@@ -18,7 +18,7 @@ use crate::{
         claim::Claim,
         operation::{ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work, next_turns},
     },
-    store::{DoneItem, Page, PageRequest, Tx},
+    store::{DoneItem, Page, PageRequest, Reader, Tx},
 };
 use serde_json::json;
 use std::{
@@ -192,7 +192,7 @@ impl Services {
     /// Does one part of an operation for every company that has one waiting; returns `false` if there was
     /// nothing to do.
     pub async fn work_once(&self) -> Result<bool, ServiceError> {
-        let waiting = self.read(move |reader| reader.unfinished_operations()).await?;
+        let waiting = self.read(Reader::unfinished_operations).await?;
         let turns = {
             let mut last = self.0.operation_turns.lock().unwrap_or_else(PoisonError::into_inner);
             let turns = next_turns(&waiting, &last);
@@ -332,7 +332,7 @@ impl Services {
                     ItemResult::success(id)
                 }
                 ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
-                    item_result(self.register_again(tx, by, id, claim).map(|claim| claim.id))?
+                    item_result(self.register_again(tx, by, id, &claim).map(|claim| claim.id))?
                 }
                 ClaimOutcome::Already { .. } => not_yours_result(OTHER_RESELLER),
                 ClaimOutcome::OtherOwner => not_yours_result(OTHER_OWNER),

@@ -57,7 +57,7 @@ impl Services {
         };
         let mut holders = tx.hold_keys(&keys(claims))?;
         let (mut with_keys, mut from) = (None, Vec::new());
-        if let Some(given) = self.with_registered_keys(tx, claims)? {
+        if let Some(given) = Self::with_registered_keys(tx, claims)? {
             let given = given.into_iter().map(|one| (one.claim, one.from));
             let (given, records): (Vec<Claim>, Vec<_>) = given.unzip();
             holders = tx.hold_keys(&keys(&given))?;

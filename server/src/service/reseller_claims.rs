@@ -55,7 +55,7 @@ impl Services {
                         Ok(Claim { id, ..claim.clone() })
                     }
                     ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
-                        services.register_again(tx, &by, id, claim.clone())
+                        services.register_again(tx, &by, id, &claim)
                     }
                     ClaimOutcome::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
                     ClaimOutcome::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
@@ -72,7 +72,7 @@ impl Services {
         tx: &mut Tx,
         by: &Actor,
         id: ClaimId,
-        new: Claim,
+        new: &Claim,
     ) -> Result<Claim, ServiceError> {
         let mut claim = claim_in_force(tx, by, id)?;
         if new.configuration.is_some() && new.configuration != claim.configuration {

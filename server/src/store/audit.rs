@@ -123,7 +123,6 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.push(" ORDER BY id LIMIT ").bind(i64::from(limit));
         let rows = sql.query().fetch_all(self.connection(), "list old entries of the audit trail")?;
-        let rows = rows;
         let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let older = entries.iter().take_while(|entry| entry.at < time).count();
         entries.truncate(older);

@@ -75,7 +75,7 @@ pub(super) enum Code<'e> {
 /// A connection to a database.
 pub(super) enum Connection {
     Sqlite(Sqlite),
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 impl Connection {

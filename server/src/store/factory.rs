@@ -149,7 +149,6 @@ impl Reader {
         }
         sql.filter("r.id >", page.key::<i64>()?).push(" ORDER BY r.id LIMIT ").bind(page.limit());
         let rows = sql.query().fetch_all(self.connection(), "list what factories registered")?;
-        let rows = rows;
         let records = rows.iter().map(record).collect::<Result<_, _>>()?;
         Ok(page.page(records, |one: &FactoryRecord| one.id))
     }

@@ -52,7 +52,7 @@ impl Place {
     pub(super) fn connect(&self, setup: &'static [&'static str]) -> Result<Connection, DatabaseError> {
         let mut connection = match self {
             Self::File(path, access) => Connection::Sqlite(Sqlite::open(path, *access)?),
-            Self::Server(url) => Connection::Postgres(Postgres::connect(url)?),
+            Self::Server(url) => Connection::Postgres(Box::new(Postgres::connect(url)?)),
         };
         for statement in setup {
             connection.run(statement)?;

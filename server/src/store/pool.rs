@@ -9,9 +9,12 @@ use super::{
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 /// The time after which an unused connection is closed, as soon as anybody uses another.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -26,7 +29,7 @@ pub(super) struct Connections {
     setup: &'static [&'static str],
     /// One permit for each allowed connection.
     places: Arc<Semaphore>,
-    connections: u32,
+    limit: u32,
     /// The longest wait for a place.
     patience: Duration,
     idle: Mutex<Vec<Idle>>,
@@ -45,7 +48,14 @@ impl Pool {
         patience: Duration,
     ) -> Self {
         let places = Arc::new(Semaphore::new(connections as usize));
-        Self(Arc::new(Connections { place, setup, places, connections, patience, idle: Mutex::default() }))
+        Self(Arc::new(Connections {
+            place,
+            setup,
+            places,
+            limit: connections,
+            patience,
+            idle: Mutex::default(),
+        }))
     }
 
     /// Runs a job that takes a connection, one at a time, and gives it back if it can be used again.
@@ -69,7 +79,7 @@ impl Pool {
     /// Accepts no more jobs, waits for those that run, and closes all connections.
     pub(super) async fn close(&self) {
         // Fails if it was closed already.
-        let _ = self.0.places.acquire_many(self.0.connections).await;
+        let _ = self.0.places.acquire_many(self.0.limit).await;
         self.0.places.close();
         self.0.idle().clear();
     }

@@ -238,10 +238,10 @@ const SHORT_LISTS: [&str; 7] = [
 async fn every_page_begins_where_the_one_before_it_ended() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::create(&Store::sqlite_url(&directory.path().join("unbox.db"))).await.unwrap();
-    store.read(|reader| Ok::<_, StoreError>(check_plans(reader))).await.unwrap();
+    store.read(check_plans).await.unwrap();
 }
 
-fn check_plans(reader: &mut Reader) {
+fn check_plans(reader: &mut Reader) -> Result<(), StoreError> {
     let lists = lists(reader);
     let mut named: BTreeSet<String> = lists.iter().map(|one| one.list.to_owned()).collect();
     named.extend(SHORT_LISTS.map(str::to_owned));
@@ -264,6 +264,7 @@ fn check_plans(reader: &mut Reader) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }
 
 /// Returns the steps of a statement's plan.

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
     sync::{
@@ -24,7 +25,7 @@ const BINARIES: &str = "/usr/lib/postgresql";
 const KEEPER: &str = r#"
 directory=$1; binaries=$2; commit=$3; shift 3
 start() {
-    "$@" "$binaries/postgres" -D "$directory/data" -k "$directory" -c listen_addresses= -c fsync=off \
+    "$@" "$binaries/postgres" -D "$directory/data" -k "$directory" -c fsync=off \
         -c full_page_writes=off -c synchronous_commit="$commit" -c max_connections=400 -c shared_buffers=32MB \
         >>"$directory/log" 2>&1 </dev/null &
     server=$!
@@ -46,6 +47,8 @@ end INT; rm -rf "$directory"
 /// The cluster of this test program.
 pub struct Cluster {
     directory: PathBuf,
+    /// The port, which also names the socket.
+    port: u16,
     databases: AtomicU32,
     binaries: PathBuf,
     /// Closed by the kernel when this program ends.
@@ -56,15 +59,33 @@ impl Cluster {
     /// Returns the cluster of this program, started by the first caller.
     pub fn shared() -> &'static Self {
         static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-        CLUSTER.get_or_init(|| Self::start_new("off"))
+        CLUSTER.get_or_init(|| Self::start_new("off", 5432, |_| String::new()))
     }
 
     /// Starts a cluster for one test, which may stop it.
     pub fn own() -> Self {
-        Self::start_new("on")
+        Self::start_new("on", 5432, |_| String::new())
     }
 
-    fn start_new(synchronous_commit: &str) -> Self {
+    /// Starts a cluster that is reached over TLS alone, at this port of 127.0.0.1, with this certificate and
+    /// its key.
+    #[expect(dead_code, reason = "not every test program that shares this file needs it")]
+    pub fn with_tls(port: u16, certificate: &str, key: &str) -> Self {
+        Self::start_new("on", port, |data| {
+            fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
+                .unwrap();
+            let (certificate_file, key_file) = (data.join("server.crt"), data.join("server.key"));
+            fs::write(&certificate_file, certificate).unwrap();
+            fs::write(&key_file, key).unwrap();
+            fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
+            let owner = data.metadata().unwrap();
+            chown(&key_file, Some(owner.uid()), Some(owner.gid())).unwrap();
+            format!("ssl = on\nlisten_addresses = '127.0.0.1'\n")
+        })
+    }
+
+    /// Makes a cluster, and starts it with the settings that `prepare` returns for its directory.
+    fn start_new(synchronous_commit: &str, port: u16, prepare: impl FnOnce(&Path) -> String) -> Self {
         static CLUSTERS: AtomicU32 = AtomicU32::new(0);
         let number = CLUSTERS.fetch_add(1, Ordering::SeqCst);
         let binaries = newest_binaries();
@@ -78,6 +99,9 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let settings = format!("listen_addresses = ''\nport = {port}\n{}", prepare(&data));
+        let mut file = fs::File::options().append(true).open(data.join("postgresql.conf")).unwrap();
+        file.write_all(settings.as_bytes()).unwrap();
         #[expect(clippy::zombie_processes, reason = "it outlives this program, to tidy up after it")]
         let mut keeper = command("/bin/sh")
             .args(["-c", KEEPER, "keeper"])
@@ -91,7 +115,7 @@ impl Cluster {
             .spawn()
             .unwrap();
         let lifeline = keeper.stdin.take().unwrap();
-        let cluster = Self { directory, databases: AtomicU32::new(0), binaries, lifeline };
+        let cluster = Self { directory, port, databases: AtomicU32::new(0), binaries, lifeline };
         cluster.wait_until_up();
         cluster
     }
@@ -155,13 +179,13 @@ impl Cluster {
 
     fn url(&self, database: &str) -> String {
         let socket = self.directory.to_string_lossy().replace('/', "%2F");
-        format!("postgres://unbox@{socket}/{database}")
+        format!("postgres://unbox@{socket}:{}/{database}", self.port)
     }
 
     fn wait_until_up(&self) {
         for _ in 0..1500 {
             let ready = command(self.binaries.join("pg_isready"))
-                .args(["-q", "-U", "unbox", "-d", "postgres", "-h"])
+                .args(["-q", "-U", "unbox", "-d", "postgres", "-p", &self.port.to_string(), "-h"])
                 .arg(&self.directory)
                 .status()
                 .unwrap();
