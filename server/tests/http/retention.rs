@@ -32,7 +32,9 @@ const LATER: Duration = Duration::from_hours(10 * 24);
 /// The number of rows in each of these tables.
 fn rows<const N: usize>(server: &TestServer, tables: [&str; N]) -> [i64; N] {
     let url = Store::sqlite_url(&server.layout().database());
-    beside(&url, |database| tables.map(|table| database.number(&format!("SELECT COUNT(*) FROM {table}"))))
+    beside(&url, |database| {
+        tables.map(|table| database.run(&format!("SELECT COUNT(*) FROM {table}")).parse().unwrap())
+    })
 }
 
 /// Carries out an operation of one device, to its end.

@@ -242,7 +242,7 @@ async fn somebody_waits(db: &TestDatabase) {
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let waiting = async {
         while db.store.waiting_writes() == 0 {
-            if db.url.starts_with("postgres") && beside(&db.url, |database| database.number(LOCKED)) > 0 {
+            if db.url.starts_with("postgres") && beside(&db.url, |database| database.run(LOCKED)) != "0" {
                 return;
             }
             tokio::task::yield_now().await;

@@ -329,7 +329,7 @@ async fn a_raised_proof_counts_at_once(db: TestDatabase) {
 async fn a_failing_database_is_no_refusal(db: TestDatabase) {
     let world = World::new(db).await;
     world.claim(SERIAL, ProofKind::Identifiers).await;
-    world.db.tamper("UPDATE claims SET proof = 'damaged'").await;
+    world.db.tamper("UPDATE claims SET proof = 'damaged'");
     let error = TestDevice::new(SERIAL).enroll(&world.services).await.unwrap_err();
     assert!(matches!(error, ServiceError::Storage(_)), "{error:?}");
     assert_eq!(error.to_string(), "the database failed", "what a client may see");

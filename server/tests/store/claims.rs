@@ -261,7 +261,7 @@ async fn a_row_that_does_not_fit_is_named(db: TestDatabase) {
         ("UPDATE claims SET proof = 'token', identifiers = '{}'", "identifiers"),
         ("UPDATE claims SET identifiers = '[]', configured_at = -1", "configured_at"),
     ] {
-        db.tamper(statement).await;
+        db.tamper(statement);
         let id = ClaimId::new(5).unwrap();
         let error = db.store.read(move |reader| reader.claim(Scope::Operator, id)).await.unwrap_err();
         let expected = format!("table claims, row 5, column {column}: ");

@@ -91,7 +91,7 @@ async fn a_damaged_device_names_its_column(db: TestDatabase) {
         ("UPDATE devices SET state_detail = '{}'", "state_detail"),
         ("UPDATE devices SET state_detail = '{\"state\":\"claimed\"}'", "state"),
     ] {
-        db.tamper(statement).await;
+        db.tamper(statement);
         let error = db.store.read(|reader| reader.device(Scope::Operator, id())).await.unwrap_err();
         assert!(
             error.to_string().starts_with(&format!("table devices, row 7, column {column}: ")),

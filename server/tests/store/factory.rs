@@ -122,7 +122,7 @@ async fn a_record_from_before_claims_were_noted_knows_the_claim_of_its_organisat
         .await
         .unwrap();
     let (_, backfill) = include_str!("../../migrations/0006_factory_claims.sql").split_once(';').unwrap();
-    db.tamper(backfill).await;
+    db.tamper(backfill);
     for (id, claim) in [(11, Some(5)), (12, None), (13, None)] {
         let id = FactoryRecordId::new(id).unwrap();
         let found = db.read(move |reader| reader.factory_record(Scope::Operator, id)).await.unwrap();

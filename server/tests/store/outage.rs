@@ -2,9 +2,16 @@
 
 use crate::support::Cluster;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use std::{fs, net::TcpListener, time::Duration};
+use std::{
+    net::TcpListener,
+    os::unix::fs::{MetadataExt as _, chown},
+    time::Duration,
+};
 use unbox_common::timestamp::Timestamp;
-use unbox_server::store::{Outage, Store, StoreError};
+use unbox_server::{
+    files::{self, PRIVATE_FILE},
+    store::{Outage, Store, StoreError},
+};
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run tests/run"]
@@ -41,6 +48,22 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
+/// Starts a cluster that is reached at 127.0.0.1 over TLS alone, with this certificate and its key.
+fn cluster_with_tls(port: u16, certificate: &str, key: &str) -> Cluster {
+    Cluster::start_new("on", port, |data| {
+        let write = |name: &str, contents: &str| {
+            let path = data.join(name);
+            files::replace(&path, contents.as_bytes(), PRIVATE_FILE).unwrap();
+            let owner = data.metadata().unwrap();
+            chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        };
+        write("pg_hba.conf", "local all all trust\nhostssl all all 127.0.0.1/32 trust\n");
+        write("server.crt", certificate);
+        write("server.key", key);
+        "ssl = on\nlisten_addresses = '127.0.0.1'\n".to_owned()
+    })
+}
+
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run tests/run"]
 async fn a_database_over_tls_is_reached_only_by_its_name_and_its_authority() {
@@ -49,12 +72,12 @@ async fn a_database_over_tls_is_reached_only_by_its_name_and_its_authority() {
     let certificate =
         CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &own).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let cluster = Cluster::with_tls(port, &certificate.pem(), &key.serialize_pem());
+    let cluster = cluster_with_tls(port, &certificate.pem(), &key.serialize_pem());
     cluster.database().await;
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, authority: &CertifiedIssuer<'_, KeyPair>| {
         let path = directory.path().join(name);
-        fs::write(&path, authority.pem()).unwrap();
+        files::replace(&path, authority.pem().as_bytes(), PRIVATE_FILE).unwrap();
         path.display().to_string()
     };
     let url = |host: &str, authority: &str| {

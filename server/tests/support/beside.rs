@@ -1,6 +1,8 @@
 //! A connection beside the server's store, for statements that the store never runs.
 
-use std::thread;
+use postgres::SimpleQueryMessage;
+use rusqlite::types::Value;
+use std::{thread, time::Duration};
 
 /// A connection to either database. It blocks.
 pub(crate) enum Beside {
@@ -16,30 +18,29 @@ impl Beside {
         }
     }
 
-    /// Runs statements that return nothing.
-    pub(crate) fn run(&mut self, statements: &str) {
+    /// Runs a query, or statements that return nothing. Returns the first row's first column as text.
+    pub(crate) fn run(&mut self, text: &str) -> String {
         match self {
-            Self::Sqlite(connection) => {
-                connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
-                connection.execute_batch(statements).unwrap();
+            Self::Sqlite(connection) if text.starts_with("SELECT") => {
+                match connection.query_row(text, [], |row| row.get(0)).unwrap() {
+                    Value::Integer(number) => number.to_string(),
+                    Value::Text(text) => text,
+                    _ => String::new(),
+                }
             }
-            Self::Postgres(client) => client.batch_execute(statements).unwrap(),
-        }
-    }
-
-    /// Returns the one number that a query gives.
-    pub(crate) fn number(&mut self, query: &str) -> i64 {
-        match self {
-            Self::Sqlite(connection) => connection.query_row(query, [], |row| row.get(0)).unwrap(),
-            Self::Postgres(client) => client.query_one(query, &[]).unwrap().get(0),
-        }
-    }
-
-    /// Returns the one text that a query gives.
-    pub(crate) fn text(&mut self, query: &str) -> String {
-        match self {
-            Self::Sqlite(connection) => connection.query_row(query, [], |row| row.get(0)).unwrap(),
-            Self::Postgres(client) => client.query_one(query, &[]).unwrap().get(0),
+            Self::Sqlite(connection) => {
+                connection.busy_timeout(Duration::from_secs(10)).unwrap();
+                connection.execute_batch(text).unwrap();
+                String::new()
+            }
+            Self::Postgres(client) => {
+                let messages = client.simple_query(text).unwrap();
+                let first = messages.iter().find_map(|message| match message {
+                    SimpleQueryMessage::Row(row) => row.get(0),
+                    _ => None,
+                });
+                first.unwrap_or_default().to_owned()
+            }
         }
     }
 }

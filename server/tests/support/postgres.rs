@@ -4,7 +4,6 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
     sync::{
@@ -67,25 +66,8 @@ impl Cluster {
         Self::start_new("on", 5432, |_| String::new())
     }
 
-    /// Starts a cluster that is reached over TLS alone, at this port of 127.0.0.1, with this certificate and
-    /// its key.
-    #[expect(dead_code, reason = "not every test program that shares this file needs it")]
-    pub fn with_tls(port: u16, certificate: &str, key: &str) -> Self {
-        Self::start_new("on", port, |data| {
-            fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
-                .unwrap();
-            let (certificate_file, key_file) = (data.join("server.crt"), data.join("server.key"));
-            fs::write(&certificate_file, certificate).unwrap();
-            fs::write(&key_file, key).unwrap();
-            fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
-            let owner = data.metadata().unwrap();
-            chown(&key_file, Some(owner.uid()), Some(owner.gid())).unwrap();
-            format!("ssl = on\nlisten_addresses = '127.0.0.1'\n")
-        })
-    }
-
     /// Makes a cluster, and starts it with the settings that `prepare` returns for its directory.
-    fn start_new(synchronous_commit: &str, port: u16, prepare: impl FnOnce(&Path) -> String) -> Self {
+    pub fn start_new(synchronous_commit: &str, port: u16, prepare: impl FnOnce(&Path) -> String) -> Self {
         static CLUSTERS: AtomicU32 = AtomicU32::new(0);
         let number = CLUSTERS.fetch_add(1, Ordering::SeqCst);
         let binaries = newest_binaries();

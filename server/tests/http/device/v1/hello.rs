@@ -230,8 +230,8 @@ async fn a_device_whose_tpm_its_claim_registers_is_not_kept_waiting() {
 fn bind_tpm(server: &TestServer, key: String) {
     let url = Store::sqlite_url(&server.layout().database());
     beside(&url, |database| {
-        assert_eq!(database.number("SELECT COUNT(*) FROM devices"), 1);
-        let shown = database.text("SELECT identity FROM devices");
+        assert_eq!(database.run("SELECT COUNT(*) FROM devices"), "1");
+        let shown = database.run("SELECT identity FROM devices");
         let mut shown: Vec<RawIdentifier> = serde_json::from_str(&shown).unwrap();
         shown.push(RawIdentifier { kind: IdentifierKind::TpmKey, value: key, source: Source::Tpm });
         let shown = serde_json::to_string(&shown).unwrap().replace('\'', "''");
