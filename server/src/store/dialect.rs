@@ -7,7 +7,7 @@ use sqlx::{
 };
 
 /// All migrations: version, name and text of each.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
     (5, "organisations", include_str!("../../migrations/0005_organisations.sql")),
@@ -19,6 +19,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (16, "versions", include_str!("../../migrations/0016_versions.sql")),
     (17, "retention", include_str!("../../migrations/0017_retention.sql")),
     (18, "operations", include_str!("../../migrations/0018_operations.sql")),
+    (19, "version lead", include_str!("../../migrations/0019_version_lead.sql")),
 ];
 
 /// The set-up of every SQLite connection. WAL lets readers read while another connection writes; FULL makes
