@@ -2,12 +2,14 @@
 //!
 //! `tls.rs` decides who may connect, `certificate.rs` keeps the certificate valid and `acme.rs` obtains it
 //! from others, `accept.rs` handles new connections, `connections.rs` limits their number and `stream.rs` their
-//! memory, `signals.rs` receives the requests to stop; this file puts them together.
+//! memory, `order.rs` says which of them makes room, `signals.rs` receives the requests to stop; this file puts
+//! them together.
 
 mod accept;
 mod acme;
 mod certificate;
 mod connections;
+mod order;
 mod proxy_protocol;
 mod signals;
 mod stream;
