@@ -289,7 +289,7 @@ pub struct LastSaid {
     pub at: Option<Timestamp>,
     /// The version of its agent.
     pub agent_version: Option<String>,
-    /// Whether its DPC passes its health check.
+    /// True if its DPC passes its health check.
     pub healthy: Option<bool>,
     /// The configuration that it runs.
     pub installed: Option<Installed>,
@@ -346,13 +346,13 @@ impl Device {
         [&self.latest, &self.active].into_iter().flatten().find(|one| one.generation == generation)
     }
 
-    /// Whether it was ever granted an enrollment.
+    /// Returns true if it was ever granted an enrollment.
     #[must_use]
     pub const fn has_enrolled(&self) -> bool {
         self.latest.is_some() || self.active.is_some()
     }
 
-    /// Whether the device is bound to this key.
+    /// Returns true if the device is bound to this key.
     #[must_use]
     pub fn knows_key(&self, key: Sha256) -> bool {
         [&self.latest, &self.active].into_iter().flatten().any(|one| one.key.digest() == key)

@@ -1,6 +1,6 @@
 //! The limits on connections: in all, from one address, and from its wider networks.
 //!
-//! Where all places are taken, or all memory for grown buffers, the network that holds most makes room
+//! When all places are taken, or all memory for grown buffers, the network that holds most makes room
 //! (`order.rs`). So whoever makes requests that never end keeps nobody out who has fewer connections. Before its
 //! first request, a connection counts against a smaller limit, too: it has cost its client nothing until then.
 

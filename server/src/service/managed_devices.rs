@@ -216,7 +216,8 @@ impl Services {
         Ok(Ok(Box::new(facts)))
     }
 
-    /// Whether the answer brings a new certificate: the device asks for one, or has an older authority's.
+    /// Returns true if the answer brings a new certificate: the device asks for one, or has an older
+    /// authority's.
     fn renews_certificate(&self, who: DeviceIdentityCert, said: &CheckIn) -> bool {
         said.renew_certificate || who.issuer != self.0.signer.certificate_issuer()
     }
@@ -337,7 +338,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Whether a payload of this version is worth sending.
+/// Returns true if a payload of this version is worth sending.
 fn is_new_version(said: &CheckIn, version: u64) -> bool {
     let newer = said.installed.as_ref().is_none_or(|installed| installed.version < version);
     newer && said.failed_version != Some(version)

@@ -325,6 +325,41 @@ async fn more_than_the_server_takes_on_are_told_to_come_back_and_nothing_is_lost
 }
 
 #[tokio::test]
+async fn beyond_the_memory_for_bodies_a_request_is_told_to_come_back_and_others_are_answered() {
+    // A byte of a body takes four, and the first 12 KiB come from the reserve: there is room for one of these.
+    let server = TestServer::with_memory(140_000).await;
+    let body = format!("{{{}", " ".repeat(19_999));
+    let mut held = server.connect().await;
+    let head = format!(
+        "POST {HELLO_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: 20001\r\n\r\n{body}"
+    );
+    held.write_all(head.as_bytes()).await.unwrap();
+    let arrived = async { while !server.counts("unbox_request_memory_bytes 80000").await {} };
+    timeout(PATIENCE, arrived).await.unwrap();
+
+    let second = server.stranger_at("127.0.1.1");
+    let ask = || {
+        let request = second.post(server.at(HELLO_PATH)).header("content-type", "application/json");
+        request.body(body.clone()).send()
+    };
+    let refused = ask().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 503);
+    let header = retry_after(&refused);
+    let problem = problem(refused).await;
+    assert_eq!((problem.kind, problem.retry_after_s), (RefusalKind::Busy, Some(header)));
+    let device = TestDevice::new("PF0ABCDE");
+    server.claim(&device).await;
+    let small = server.post(&server.stranger_at("127.0.2.1"), HELLO_PATH, &device.hello()).await;
+    assert_eq!(small.status().as_u16(), 200, "a small message needs none of it");
+
+    drop(held);
+    let freed = async { while !server.counts("unbox_request_memory_bytes 0").await {} };
+    timeout(PATIENCE, freed).await.unwrap();
+    assert_eq!(ask().await.unwrap().status().as_u16(), 400, "it is read, and is no message");
+}
+
+#[tokio::test]
 async fn a_request_under_way_is_answered_before_the_server_stops() {
     let server = TestServer::start().await;
     let body = serde_json::to_vec(&TestDevice::new("PF0ABCDE").hello()).unwrap();

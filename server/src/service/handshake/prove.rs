@@ -395,7 +395,7 @@ struct Granted {
     customer_name: Name,
     assigned: Assigned,
     version_lead: u64,
-    /// Whether the token brought the configuration, which the claim then keeps.
+    /// True if the token brought the configuration, which the claim then keeps.
     by_token: bool,
 }
 
