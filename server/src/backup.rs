@@ -88,7 +88,7 @@ pub struct Head {
     pub schema_version: i64,
     /// The time of the backup.
     pub made_at: Timestamp,
-    /// Whether it includes settings and keys.
+    /// True if it includes settings and keys.
     pub keys: bool,
 }
 

@@ -51,7 +51,7 @@ pub struct AccountChange {
     pub name: Option<String>,
     /// The new role.
     pub role: Option<Role>,
-    /// Whether it is disabled, which makes all its credentials useless.
+    /// True if it is disabled, which makes all its credentials useless.
     pub disabled: Option<bool>,
 }
 

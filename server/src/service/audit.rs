@@ -57,6 +57,24 @@ impl Services {
         tx.append(self.0.ids.next(at), event);
     }
 
+    /// Records a command that has changed keys or certificates of the server, with its result.
+    pub async fn record_key_change(
+        &self,
+        by: &Actor,
+        command: &str,
+        result: &Value,
+    ) -> Result<(), ServiceError> {
+        let detail = json!({"command": command, "result": result});
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                services.note(tx, &by, Action::KeysChanged, Subject::Unknown, None, detail.clone());
+                Ok(())
+            })
+            .await
+    }
+
     /// Counts a refusal in the audit trail, in the background. Nobody waits for it, and under load it is
     /// the first thing to be dropped: an unknown client must not be able to make others wait.
     pub(super) fn note_refusal(

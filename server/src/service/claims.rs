@@ -41,7 +41,7 @@ pub struct NewClaim {
     pub order: Option<String>,
     /// The reseller's notes about the device.
     pub metadata: Metadata,
-    /// Whether it is claimed with device protection, which only some resellers may do.
+    /// True if it is claimed with device protection, which only some resellers may do.
     pub protected: bool,
 }
 

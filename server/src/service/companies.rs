@@ -36,7 +36,7 @@ pub struct NewCompany {
     pub language: Option<String>,
     /// Its Google Workspace account.
     pub workspace: Option<String>,
-    /// Whether it may claim devices with protection.
+    /// True if it may claim devices with protection.
     pub device_protection: bool,
 }
 

@@ -28,9 +28,9 @@ pub struct CompanyChange {
     pub terms: Option<Terms>,
     /// The new Google Workspace account, or none; reserved to the operator.
     pub workspace: Option<Option<String>>,
-    /// Whether it may claim devices with protection; reserved to the operator.
+    /// True if it may claim devices with protection; reserved to the operator.
     pub device_protection: Option<bool>,
-    /// Whether the stations of factories may register keys for a customer's claims.
+    /// True if the stations of factories may register keys for a customer's claims.
     pub factory_keys: Option<bool>,
     /// The new reseller of a vendor; reserved to the operator.
     pub parent: Option<Option<CompanyId>>,

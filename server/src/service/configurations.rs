@@ -30,7 +30,7 @@ pub struct ConfigurationChange {
     pub name: Option<String>,
     /// The new document, as JSON.
     pub document: Option<String>,
-    /// Whether it is now its customer's default.
+    /// True if it is now its customer's default.
     pub default: Option<bool>,
 }
 

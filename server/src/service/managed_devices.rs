@@ -142,8 +142,9 @@ impl Services {
             Some(assigned) => self.assignment_in(tx, assigned)?,
             None => None,
         };
+        let lead = facts.device.version_lead;
         facts.device.last_said.installed =
-            assignment.filter(|one| one.version() == version).map(|one| one.installed());
+            assignment.filter(|one| one.version(lead) == version).map(|one| one.installed(lead));
         Ok(())
     }
 
@@ -200,8 +201,8 @@ impl Services {
         last.healthy = Some(said.healthy);
         last.installed.clone_from(&said.installed);
         last.failed_version = said.failed_version;
+        raise_versions(&mut facts, said, now);
         tx.save_device(&facts.device)?;
-        draw_later_version(tx, &mut facts, said, now)?;
         if self.renews_certificate(who, said) {
             let detail = json!({"generation": who.generation});
             let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);
@@ -210,7 +211,8 @@ impl Services {
         Ok(Ok(Box::new(facts)))
     }
 
-    /// Whether the answer brings a new certificate: the device asks for one, or has an older authority's.
+    /// Returns true if the answer brings a new certificate: the device asks for one, or has an older
+    /// authority's.
     fn renews_certificate(&self, who: DeviceIdentityCert, said: &CheckIn) -> bool {
         said.renew_certificate || who.issuer != self.0.signer.certificate_issuer()
     }
@@ -256,13 +258,15 @@ impl Services {
             return Ok(news);
         };
         news.owner = assignment.configuration.document.contact.owner(&facts.customer_name);
+        let version_lead = facts.device.version_lead;
         // A device that is about to enroll again gets its payload with the new grant.
         if let Some(Enrollment { key, generation }) = enrollment
             && news.commands.is_empty()
-            && is_new_version(said, assignment.version())
+            && is_new_version(said, assignment.version(version_lead))
         {
             let (generation, key_digest) = (*generation, key.digest());
-            let to = Recipient { device: who.device, generation, key_digest, nonce: said.nonce };
+            let to =
+                Recipient { device: who.device, generation, key_digest, nonce: said.nonce, version_lead };
             let payload: Payload = assignment.payload(to, now, self.settings().payload_lifetime);
             news.payload = Some(signer.sign_payload(&payload)?);
         }
@@ -308,23 +312,16 @@ fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, 
     }
 }
 
-/// Draws a version above the one that the device runs, if its assignment has a lower one, which the device
-/// would always refuse.
-fn draw_later_version(
-    tx: &mut Tx,
-    facts: &mut ManagedFacts,
-    said: &CheckIn,
-    now: Timestamp,
-) -> Result<(), ServiceError> {
-    let ManagedFacts { claim, assigned: Some(assigned), .. } = facts else { return Ok(()) };
+/// Raises the device's versions above the one that it runs, if its assignment has a lower one, which the
+/// device would always refuse.
+fn raise_versions(facts: &mut ManagedFacts, said: &CheckIn, now: Timestamp) {
+    let ManagedFacts { device, assigned: Some(assigned), .. } = facts else { return };
     let runs = said.installed.as_ref().map(|installed| installed.version);
-    if let Some(at) = runs.and_then(|runs| assigned.version_above(runs, now)) {
-        let at = tx.next_version(claim.customer, at)?;
-        tx.set_claim_configuration(claim.id, claim.configuration, at)?;
-        assigned.assigned_at = at;
-        tracing::warn!(device = %facts.device.id, version = at.0, "the device runs a later version than it is given");
+    if runs.is_some_and(|runs| device.lead_versions_above(runs, assigned, now)) {
+        tracing::warn!(
+            device = %device.id, lead = device.version_lead, "the device runs a later version than it is given"
+        );
     }
-    Ok(())
 }
 
 /// Returns the kind of an outcome for the audit trail.
@@ -336,7 +333,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Whether a payload of this version is worth sending.
+/// Returns true if a payload of this version is worth sending.
 fn is_new_version(said: &CheckIn, version: u64) -> bool {
     let newer = said.installed.as_ref().is_none_or(|installed| installed.version < version);
     newer && said.failed_version != Some(version)

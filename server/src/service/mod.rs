@@ -153,7 +153,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether this is a name or address of the server; an IPv6 address may be in brackets.
+    /// Returns true if this is a name or address of the server; an IPv6 address may be in brackets.
     #[must_use]
     pub fn is_own_host(&self, host: &str) -> bool {
         let named = self.names.iter().map(String::as_str).chain(self.url.as_ref().and_then(Url::host_str));

@@ -420,7 +420,7 @@ impl Services {
     }
 }
 
-/// Whether the requesting account may still do what the rest of the operation requires.
+/// Returns true if the requesting account may still do what the rest of the operation requires.
 fn may_continue(tx: &mut Tx, operation: &Operation) -> Result<bool, ServiceError> {
     let Some(id) = operation.account else { return Ok(true) };
     let account = tx.account(Scope::Operator, id)?;

@@ -132,8 +132,8 @@ fn find_holder<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> 
     if is_crowded && matches!(found, Holding::Nobody) { Holding::Crowd } else { found }
 }
 
-/// Whether the key of this set leads to as many claims as one hello should examine, or as one company may
-/// register.
+/// Returns true if the key of this set leads to as many claims as one hello should examine, or as one company
+/// may register.
 fn is_full(set: &IdentifierSet, by: CompanyId, holders: &[KeyHolder]) -> bool {
     if holders.len() < MAX_CLAIMS_OF_KEY_AND_COMPANY {
         return false;

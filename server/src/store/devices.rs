@@ -28,7 +28,7 @@ macro_rules! device_columns {
          d.state_detail, d.latest_generation, d.latest_key, d.latest_ticket, d.active_generation,
          d.active_key, d.identity, d.re_enroll_requested_at, d.created_at AS device_created_at,
          d.last_seen_at, d.agent_version, d.healthy, d.installed, d.failed_version, d.outcome, d.bound_at,
-         d.source"
+         d.source, d.version_lead"
     };
 }
 pub(super) use device_columns;
@@ -101,6 +101,7 @@ pub(super) fn device(row: &Row) -> Result<Device, StoreError> {
         created_at: fields.time("device_created_at")?,
         bound_at: fields.time_opt("bound_at")?,
         source: fields.parse_opt("source")?,
+        version_lead: fields.count("version_lead")?,
         last_said: LastSaid {
             at: fields.time_opt("last_seen_at")?,
             agent_version: fields.read("agent_version")?,
@@ -224,8 +225,10 @@ impl Tx {
         let done = query(
             "INSERT INTO devices (id, claim_id, customer_id, state, state_detail, latest_generation, latest_key,
                  latest_ticket, active_generation, active_key, identity, re_enroll_requested_at, created_at,
-                 last_seen_at, agent_version, healthy, installed, failed_version, outcome, bound_at, source)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+                 last_seen_at, agent_version, healthy, installed, failed_version, outcome, bound_at, source,
+                 version_lead)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                 $22)
              ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
                  latest_generation = excluded.latest_generation, latest_key = excluded.latest_key,
                  latest_ticket = excluded.latest_ticket, active_generation = excluded.active_generation,
@@ -234,7 +237,8 @@ impl Tx {
                  last_seen_at = excluded.last_seen_at, agent_version = excluded.agent_version,
                  healthy = excluded.healthy, installed = excluded.installed,
                  failed_version = excluded.failed_version, outcome = excluded.outcome,
-                 bound_at = excluded.bound_at, source = excluded.source",
+                 bound_at = excluded.bound_at, source = excluded.source,
+                 version_lead = excluded.version_lead",
         )
         .bind(device.id.get())
         .bind(device.claim.get())
@@ -257,6 +261,7 @@ impl Tx {
         .bind(said.outcome.as_ref().map(document))
         .bind(device.bound_at.map(millis))
         .bind(device.source.as_ref().map(ToString::to_string))
+        .bind(number(device.version_lead))
         .execute(self.connection(), SAVE)?;
         check_one_row(SAVE, done)
     }

@@ -31,7 +31,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [Migration; 11] = migrations![
+const MIGRATIONS: [Migration; 12] = migrations![
     1 "0001_initial",
     2 "0002_accounts",
     5 "0005_organisations",
@@ -43,6 +43,7 @@ const MIGRATIONS: [Migration; 11] = migrations![
     16 "0016_versions",
     17 "0017_retention",
     18 "0018_operations",
+    19 "0019_version_lead",
 ];
 
 /// Returns the newest schema version that this program knows.

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod batch;
+mod collisions;
 mod elsewhere;
 mod enrollments;
 mod factory_records;

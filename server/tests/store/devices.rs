@@ -47,6 +47,7 @@ async fn enrolled(db: &TestDatabase) -> Device {
         latest_ticket: Some(Sha256::of(b"ticket")),
         identity: Some(HardwareIdentity::from_raw(&shown.hello().identity).unwrap()),
         re_enroll_requested_at: Some(Timestamp(900)),
+        version_lead: 7,
         last_said: LastSaid {
             at: Some(NOW),
             agent_version: Some("0.1.0".to_owned()),

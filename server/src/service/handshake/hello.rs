@@ -69,7 +69,7 @@ impl HelloRequest {
 pub struct Heard {
     /// The answer.
     pub answer: Result<Challenge, ServiceError>,
-    /// Whether a claim matched: guessing must not yield an answer that reveals this.
+    /// True if a claim matched: guessing must not yield an answer that reveals this.
     pub is_claimed: bool,
     /// The guesses by which a claim matched; all of them where none did.
     pub deciding: Vec<Guess>,
@@ -155,8 +155,8 @@ impl Services {
         })
     }
 
-    /// Whether the device behind this hello has more than identifiers: a key, its own or its TPM's, that
-    /// the claim or its device knows, the device's certificate, or a token of its owner. Other clients'
+    /// Returns true if the device behind this hello has more than identifiers: a key, its own or its TPM's,
+    /// that the claim or its device knows, the device's certificate, or a token of its owner. Other clients'
     /// guesses from the same address must not affect such a device. The mere introduction of a TPM is not
     /// enough: the certificates of all TPMs in the world are public.
     ///

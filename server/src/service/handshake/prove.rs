@@ -194,22 +194,22 @@ impl Services {
         device.identity = Some(proof.identity.clone());
         device.last_said.at = Some(now);
         device.last_said.agent_version = Some(proof.notes.agent_version.clone());
+        if granted.by_token {
+            let at = tx.next_version(claim.customer, now)?;
+            tx.set_claim_configuration(claim.id, Some(granted.assigned.configuration), at)?;
+            granted.assigned.assigned_at = at;
+        }
+        if let Some(reached) = proof.reached_version(why) {
+            device.lead_versions_above(reached, &granted.assigned, now);
+        }
         tx.save_device(&device)?;
-        granted.device = Some(device.id);
+        (granted.device, granted.version_lead) = (Some(device.id), device.version_lead);
         if let (Why::ResetTicket, Some(digest)) = (why, proof.shown.reset_ticket) {
             tx.use_reset_ticket(digest, now)?;
         }
         // A collision from before this hello is over.
         if claim.collision.as_ref().is_some_and(|one| one.at < proof.notes.issued_at) {
             tx.set_collision(claim.id, None)?;
-        }
-        let overtaken = proof.version_to_draw(&granted.assigned, why);
-        if granted.by_token || overtaken.is_some() {
-            let own =
-                if granted.by_token { Some(granted.assigned.configuration) } else { claim.configuration };
-            let at = tx.next_version(claim.customer, overtaken.unwrap_or(now))?;
-            tx.set_claim_configuration(claim.id, own, at)?;
-            granted.assigned.assigned_at = at;
         }
         let detail = json!({
             "generation": granted.generation,
@@ -289,11 +289,11 @@ impl Services {
         let Some(device) = granted.device else {
             return Err(ServiceError::Busy);
         };
-        let Granted { generation, assigned, .. } = *granted;
+        let Granted { generation, assigned, version_lead, .. } = *granted;
         // The configuration was deleted since the commit: the device asks again and gets the new state.
         let assignment = self.assignment(assigned).await?.ok_or(ServiceError::Busy)?;
         let (key_digest, nonce) = (proof.shown.key, proof.notes.device_nonce);
-        let to = Recipient { device, generation, key_digest, nonce };
+        let to = Recipient { device, generation, key_digest, nonce, version_lead };
         let now = proof.now;
         let payload = assignment.payload(to, now, self.settings().payload_lifetime);
         let signer = &self.0.signer;
@@ -358,11 +358,10 @@ impl Proof {
         standing(token.expires_at, token.revoked_at, self.now)
     }
 
-    /// Returns the version to draw for a device that has reached a higher one than it would get. Only a
-    /// device that this server enrolled before can have reached any.
-    fn version_to_draw(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
-        let reached = self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))?;
-        assigned.version_above(reached, self.now)
+    /// Returns the version that the device has reached. Only one that this server enrolled before can have
+    /// reached any.
+    fn reached_version(&self, why: Why) -> Option<u64> {
+        self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))
     }
 
     fn token_evidence(&self, facts: &EnrollmentFacts) -> TokenEvidence {
@@ -387,7 +386,8 @@ struct Granted {
     customer: CompanyId,
     customer_name: Name,
     assigned: Assigned,
-    /// Whether the token brought the configuration, which the claim then keeps.
+    version_lead: u64,
+    /// True if the token brought the configuration, which the claim then keeps.
     by_token: bool,
 }
 
@@ -399,6 +399,7 @@ impl Granted {
             customer: facts.claim.customer,
             customer_name: facts.customer_name.clone(),
             assigned: given.assigned,
+            version_lead: facts.device.as_ref().map_or(0, |device| device.version_lead),
             by_token: given.by_token,
         }
     }
