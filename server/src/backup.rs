@@ -88,7 +88,7 @@ pub struct Head {
     pub schema_version: i64,
     /// The time of the backup.
     pub made_at: Timestamp,
-    /// Whether it includes settings and keys.
+    /// True if it includes settings and keys.
     pub keys: bool,
 }
 
@@ -142,17 +142,16 @@ pub async fn write(
         Head { unbox_backup: FORMAT, schema_version: newest_version(), made_at: now, keys: keys.is_some() };
     let mut lines = Lines::new(Staged::new(to, PRIVATE_FILE)?);
     lines.add(&head)?;
-    let (mut rows, mut files) = (0, 0);
+    let mut files = 0;
     for file in keys.map(key_files).transpose()?.into_iter().flatten() {
         lines.add(&file)?;
         files += 1;
     }
-    store
-        .dump(|part| {
-            rows += u64::from(matches!(part, Dumped::Row(_)));
-            lines.add(&part)
-        })
-        .await?;
+    let dumped = store.dump((lines, 0), |(lines, rows): &mut (Lines, u64), part| {
+        *rows += u64::from(matches!(part, Dumped::Row(_)));
+        lines.add(&part)
+    });
+    let (lines, rows) = dumped.await?;
     let staged = lines.end(rows)?;
     if overwrite {
         staged.replace()?;
@@ -311,8 +310,8 @@ impl Backup {
     /// # Errors
     /// Any [`BackupError`]; the database is unchanged then.
     pub async fn restore_rows(&self, url: &str) -> Result<(), BackupError> {
-        let mut parts = Parts::open(&self.path)?;
-        Store::restore(url, self.summary.head.schema_version, &mut parts).await
+        let parts = Parts::open(&self.path)?;
+        Store::restore(url, self.summary.head.schema_version, parts).await
     }
 }
 

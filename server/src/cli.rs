@@ -190,7 +190,6 @@ impl Cli {
                 Ok(Exit::Done)
             }
             Command::Openapi(command) => command.run(&mut output),
-            Command::Key(command) => command.run(&global, &mut output),
             Command::Serve(command) => {
                 runtime(&mut Builder::new_multi_thread())?.block_on(command.run(&global, output))
             }
@@ -200,6 +199,7 @@ impl Cli {
             // A command does one thing: a second thread would only cost time to start.
             Command::Init(command) => single_threaded_runtime()?.block_on(command.run(&global, &mut output)),
             Command::Doctor => single_threaded_runtime()?.block_on(doctor::run(&global, &mut output)),
+            Command::Key(command) => single_threaded_runtime()?.block_on(command.run(&global, &mut output)),
             Command::Backup(command) => {
                 single_threaded_runtime()?.block_on(command.run(&global, &mut output))
             }

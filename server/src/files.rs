@@ -253,7 +253,7 @@ impl Lock {
     }
 }
 
-/// Whether the open file is still the one of this name: it may have been removed or renamed between its
+/// Returns true if the open file is still the one of this name: it may have been removed or renamed between its
 /// opening and its locking.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;

@@ -19,6 +19,14 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
     Ok(())
 }
 
+/// Checks a filter.
+///
+/// # Errors
+/// If it cannot be parsed.
+pub fn check_filter(filter: &str) -> Result<(), ParseError> {
+    EnvFilter::builder().parse(filter).map(drop)
+}
+
 /// Formats an error with its causes, in one line.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {

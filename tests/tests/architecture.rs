@@ -27,7 +27,7 @@ const FORBIDDEN: &[Forbidden] = &[
             "std::time::Instant",
             "unbox_agent",
             "unbox_server",
-            "sqlx",
+            "rusqlite",
             "reqwest",
             "axum",
         ],
@@ -35,7 +35,7 @@ const FORBIDDEN: &[Forbidden] = &[
     },
     Forbidden {
         folder: "agent/src",
-        edges: &["unbox_server", "unbox_tests", "sqlx", "axum"],
+        edges: &["unbox_server", "unbox_tests", "rusqlite", "axum"],
         reason: "only tests see both sides",
     },
     Forbidden {
@@ -53,7 +53,7 @@ const FORBIDDEN: &[Forbidden] = &[
             "crate::config",
             "crate::clock",
             "crate::entropy",
-            "sqlx",
+            "rusqlite",
             "axum",
             "tokio",
             "std::fs",
@@ -72,12 +72,12 @@ const FORBIDDEN: &[Forbidden] = &[
     },
     Forbidden {
         folder: "server/src/service",
-        edges: &["crate::route", "axum", "sqlx"],
+        edges: &["crate::route", "axum", "rusqlite"],
         reason: "route -> service -> store, never back, and no SQL in services",
     },
     Forbidden {
         folder: "server/src/route",
-        edges: &["crate::store", "sqlx"],
+        edges: &["crate::store", "rusqlite"],
         reason: "a route calls a service, not the store",
     },
     Forbidden {

@@ -12,7 +12,7 @@ use crate::{
     files,
     keys::{self, CertificateSummary, KeyError, KeySummary, Layout, Standing, anchors},
     log,
-    serve::{ServeError, TlsError, own_certificate},
+    serve::{ServeError, TlsError, check_artifact_directory, own_certificate},
     service::{Finding, Severity},
     store::Store,
 };
@@ -212,23 +212,25 @@ fn check_disk(settings: &Settings, now: Timestamp) -> Vec<Finding> {
         let advice = format!("as it fills, uploads are refused from {full} on: make room before");
         Some(warning("disk", &path.display().to_string(), advice))
     };
-    let check = |path: &Path| {
-        let subject = path.display().to_string();
-        match files::free_bytes(path) {
-            Ok(free) => {
-                if free >= reserve {
-                    return forecast(path);
-                }
-                let free = free / (1024 * 1024);
-                Some(warning("disk", &subject, format!("{free} MiB are free: make room before writes fail")))
-            }
-            Err(cause) => {
-                Some(error("disk", &subject, format!("it cannot be looked at ({cause}): create it")))
-            }
+    let check = |path: &Path, free: u64| {
+        if free >= reserve {
+            return forecast(path);
+        }
+        let free = free / (1024 * 1024);
+        let advice = format!("{free} MiB are free: make room before writes fail");
+        Some(warning("disk", &path.display().to_string(), advice))
+    };
+    let artifacts = match check_artifact_directory(settings) {
+        Ok(free) => check(&settings.services.artifact_directory, free),
+        Err(broken) => {
+            let subject = settings.services.artifact_directory.display().to_string();
+            Some(error("disk", &subject, log::chain(&broken)))
         }
     };
-    let places = [settings.layout.dir(), &settings.services.artifact_directory];
-    places.into_iter().filter_map(check).collect()
+    let directory = settings.layout.dir();
+    // A directory that is not there has been reported with the keys in it.
+    let own = files::free_bytes(directory).ok().and_then(|free| check(directory, free));
+    own.into_iter().chain(artifacts).collect()
 }
 
 async fn check_database(settings: &Settings) -> Vec<Finding> {

@@ -3,17 +3,18 @@
 use super::{
     Exit, Global,
     confirm::Consent,
-    output::{Output, Row},
+    context::Opened,
+    output::{Output, Row, warn},
 };
 use crate::{
     clock::{Clock as _, SystemClock},
     config::Fragment,
     entropy::SystemEntropy,
-    keys::{self, anchors, rotate},
+    keys::{self, Layout, anchors, rotate},
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// The commands for keys.
@@ -131,73 +132,115 @@ impl Row for Line {
 
 const RELOAD: &str = "A running server uses it after SIGHUP or a restart.";
 
+/// A change of keys that is done.
+struct Change {
+    command: &'static str,
+    result: Value,
+    text: String,
+}
+
+impl Change {
+    fn new(command: &'static str, result: &impl Serialize, text: String) -> Self {
+        Self { command, result: json!(result), text }
+    }
+
+    /// Writes the change to the audit trail, if its database can be opened.
+    async fn record(&self, global: &Global) -> anyhow::Result<()> {
+        let recorded = async {
+            let opened = Opened::open(global).await?;
+            let recorded = opened.services.record_key_change(&opened.by, self.command, &self.result).await;
+            opened.services.close().await;
+            anyhow::Ok(recorded?)
+        };
+        match recorded.await {
+            Ok(()) => Ok(()),
+            Err(error) => warn(&format!(
+                "the keys are changed, but the audit trail has no entry about it, because its database could \
+                 not be written: {error:#}"
+            )),
+        }
+    }
+}
+
 impl Key {
-    pub(super) fn run(self, global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
-        let layout = global.layout();
-        let entropy = SystemEntropy::new();
-        match self {
-            Self::List => list(global, output)?,
-            Self::Rotate { root: false, root_key, .. } => {
-                let rotated = rotate::rotate_payload_key(&layout, root_key.as_deref(), &entropy)?;
-                output.show(
-                    &rotated,
-                    &format!(
-                        "Payload key {} is new, in root version {}. {RELOAD}\n\
-                     Next: when every device has checked in, unbox-server key retire.",
-                        rotated.key, rotated.version
-                    ),
-                )?;
-            }
-            Self::Rotate { root: true, root_key, new_root_key } => {
-                let rotated =
-                    rotate::rotate_root_key(&layout, root_key.as_deref(), new_root_key.as_deref(), &entropy)?;
-                output.show(
-                    &rotated,
-                    &format!(
-                        "Root key {} is new, in root version {}, and lies in {}. {RELOAD}\n\
-                     Next: take it offline, and destroy the old one.",
-                        rotated.key,
-                        rotated.version,
-                        rotated.path.display()
-                    ),
-                )?;
-            }
-            Self::Retire { ending, root_key } => retire(global, output, &ending, root_key.as_deref())?,
-            Self::RotateDeviceCa => {
-                rotate::rotate_device_ca(&layout, SystemClock.now(), &entropy)?;
-                let new = keys::certificate(layout.device_ca())?;
-                output.show(
-                    &json!(new),
-                    &format!(
-                        "{} issues the certificates of devices from now on. {RELOAD}\n\
-                     Next: when every device has checked in, unbox-server key retire-device-ca.",
-                        new.subject
-                    ),
-                )?;
-            }
-            Self::RetireDeviceCa(ending) => retire_device_ca(global, output, &ending)?,
-            Self::RotateAnchors { anchor, root_key } => {
-                rotate_anchors(global, output, anchor.as_deref(), root_key.as_deref())?;
-            }
-            Self::RetireAnchors { ending, root_key } => {
-                retire_anchors(global, output, &ending, root_key.as_deref())?;
-            }
-            Self::RenewServer { names } => {
-                let names = if names.is_empty() {
-                    global.settings(Fragment::default())?.services.names
-                } else {
-                    names
-                };
-                rotate::renew_server(&layout, &names, SystemClock.now(), &entropy)?;
-                let renewed = keys::certificate(layout.server_certificate())?;
-                output.show(
-                    &json!(renewed),
-                    &format!("The server's certificate is good until {}. {RELOAD}", renewed.not_after),
-                )?;
-            }
+    pub(super) async fn run(self, global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
+        if let Some(change) = self.change(global, output)? {
+            output.show(&change.result, &change.text)?;
+            change.record(global).await?;
         }
         Ok(Exit::Done)
     }
+
+    /// Changes keys; `None` if there was nothing to change.
+    fn change(self, global: &Global, output: &mut Output) -> anyhow::Result<Option<Change>> {
+        let layout = global.layout();
+        match self {
+            Self::List => {
+                list(global, output)?;
+                Ok(None)
+            }
+            Self::Rotate { root: false, root_key, .. } => rotate_payload_key(&layout, root_key.as_deref()),
+            Self::Rotate { root: true, root_key, new_root_key } => {
+                rotate_root_key(&layout, root_key.as_deref(), new_root_key.as_deref())
+            }
+            Self::Retire { ending, root_key } => retire(global, output, &ending, root_key.as_deref()),
+            Self::RotateDeviceCa => rotate_device_ca(&layout),
+            Self::RetireDeviceCa(ending) => retire_device_ca(global, output, &ending),
+            Self::RotateAnchors { anchor, root_key } => {
+                rotate_anchors(global, anchor.as_deref(), root_key.as_deref())
+            }
+            Self::RetireAnchors { ending, root_key } => {
+                retire_anchors(global, output, &ending, root_key.as_deref())
+            }
+            Self::RenewServer { names } => renew_server(global, names),
+        }
+    }
+}
+
+fn rotate_payload_key(layout: &Layout, root_key: Option<&Path>) -> anyhow::Result<Option<Change>> {
+    let rotated = rotate::rotate_payload_key(layout, root_key, &SystemEntropy::new())?;
+    let text = format!(
+        "Payload key {} is new, in root version {}. {RELOAD}\n\
+         Next: when every device has checked in, unbox-server key retire.",
+        rotated.key, rotated.version
+    );
+    Ok(Some(Change::new("key rotate", &rotated, text)))
+}
+
+fn rotate_root_key(
+    layout: &Layout,
+    root_key: Option<&Path>,
+    new_root_key: Option<&Path>,
+) -> anyhow::Result<Option<Change>> {
+    let rotated = rotate::rotate_root_key(layout, root_key, new_root_key, &SystemEntropy::new())?;
+    let text = format!(
+        "Root key {} is new, in root version {}, and lies in {}. {RELOAD}\n\
+         Next: take it offline, and destroy the old one.",
+        rotated.key,
+        rotated.version,
+        rotated.path.display()
+    );
+    Ok(Some(Change::new("key rotate --root", &rotated, text)))
+}
+
+fn rotate_device_ca(layout: &Layout) -> anyhow::Result<Option<Change>> {
+    rotate::rotate_device_ca(layout, SystemClock.now(), &SystemEntropy::new())?;
+    let new = keys::certificate(layout.device_ca())?;
+    let text = format!(
+        "{} issues the certificates of devices from now on. {RELOAD}\n\
+         Next: when every device has checked in, unbox-server key retire-device-ca.",
+        new.subject
+    );
+    Ok(Some(Change::new("key rotate-device-ca", &new, text)))
+}
+
+fn renew_server(global: &Global, names: Vec<String>) -> anyhow::Result<Option<Change>> {
+    let layout = global.layout();
+    let names = if names.is_empty() { global.settings(Fragment::default())?.services.names } else { names };
+    rotate::renew_server(&layout, &names, SystemClock.now(), &SystemEntropy::new())?;
+    let renewed = keys::certificate(layout.server_certificate())?;
+    let text = format!("The server's certificate is good until {}. {RELOAD}", renewed.not_after);
+    Ok(Some(Change::new("key renew-server", &renewed, text)))
 }
 
 fn list(global: &Global, output: &mut Output) -> anyhow::Result<()> {
@@ -211,7 +254,7 @@ fn retire(
     output: &mut Output,
     ending: &Ending,
     root_key: Option<&Path>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Change>> {
     let layout = global.layout();
     let (kept, count) = rotate::retirable_payload_keys(&layout)?;
     let consequence = match count {
@@ -220,36 +263,34 @@ fn retire(
         _ => format!("This ends the trust in {count} payload keys, for good: {kept} alone is left"),
     };
     if !ending.confirm(&consequence, output)? {
-        return Ok(());
+        return Ok(None);
     }
     let retired = rotate::retire_payload_keys(&layout, root_key)?;
     let (key, version) = (retired.key, retired.version);
-    output.show(
-        &retired,
-        &format!("Only payload key {key} is believed, from root version {version} on. {RELOAD}"),
-    )
+    let text = format!("Only payload key {key} is believed, from root version {version} on. {RELOAD}");
+    Ok(Some(Change::new("key retire", &retired, text)))
 }
 
-fn retire_device_ca(global: &Global, output: &mut Output, ending: &Ending) -> anyhow::Result<()> {
+fn retire_device_ca(global: &Global, output: &mut Output, ending: &Ending) -> anyhow::Result<Option<Change>> {
     let layout = global.layout();
     let former = subjects(&rotate::retirable_device_cas(&layout)?);
     let consequence = format!(
         "This ends the trust in {former}, for good: devices that have no other certificate enroll again"
     );
     if !ending.confirm(&consequence, output)? {
-        return Ok(());
+        return Ok(None);
     }
     rotate::retire_device_cas(&layout)?;
     let present = keys::certificate(layout.device_ca())?;
-    output.show(&json!(present), &format!("Only certificates of {} count. {RELOAD}", present.subject))
+    let text = format!("Only certificates of {} count. {RELOAD}", present.subject);
+    Ok(Some(Change::new("key retire-device-ca", &present, text)))
 }
 
 fn rotate_anchors(
     global: &Global,
-    output: &mut Output,
     anchor: Option<&Path>,
     root_key: Option<&Path>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Change>> {
     let layout = global.layout();
     let anchored = if let Some(file) = anchor {
         anchors::add(&layout, file, root_key)?
@@ -258,14 +299,12 @@ fn rotate_anchors(
         anchors::rotate(&layout, &names, root_key, SystemClock.now(), &SystemEntropy::new())?
     };
     let (count, version) = (anchored.anchors.len(), anchored.version);
-    output.show(
-        &anchored,
-        &format!(
-            "{count} TLS anchors count, from root version {version} on. {RELOAD}\n\
-             Next: put trust/ into new images; when every device has checked in, \
-             unbox-server key retire-anchors."
-        ),
-    )
+    let text = format!(
+        "{count} TLS anchors count, from root version {version} on. {RELOAD}\n\
+         Next: put trust/ into new images; when every device has checked in, \
+         unbox-server key retire-anchors."
+    );
+    Ok(Some(Change::new("key rotate-anchors", &anchored, text)))
 }
 
 fn retire_anchors(
@@ -273,7 +312,7 @@ fn retire_anchors(
     output: &mut Output,
     ending: &Ending,
     root_key: Option<&Path>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Change>> {
     let settings = global.settings(Fragment::default())?;
     let former = anchors::find_retirable(&global.layout(), &settings.certificate, SystemClock.now())?;
     let consequence = if former.is_empty() {
@@ -286,16 +325,14 @@ fn retire_anchors(
         )
     };
     if !ending.confirm(&consequence, output)? {
-        return Ok(());
+        return Ok(None);
     }
     let reached = anchors::Reached { certificate: &settings.certificate, names: &settings.services.names };
     let entropy = SystemEntropy::new();
     let anchored = anchors::retire(&global.layout(), reached, root_key, SystemClock.now(), &entropy)?;
     let (left, version) = (subjects(&anchored.anchors), anchored.version);
-    output.show(
-        &anchored,
-        &format!("Of TLS anchors, only {left} counts, from root version {version} on. {RELOAD}"),
-    )
+    let text = format!("Of TLS anchors, only {left} counts, from root version {version} on. {RELOAD}");
+    Ok(Some(Change::new("key retire-anchors", &anchored, text)))
 }
 
 fn subjects(certificates: &[keys::CertificateSummary]) -> String {

@@ -66,7 +66,7 @@ impl Output {
         Self { json, to: io::stdout() }
     }
 
-    /// Whether the answer is for a program.
+    /// Returns true if the answer is for a program.
     pub(super) const fn is_json(&self) -> bool {
         self.json
     }

@@ -29,9 +29,9 @@ pub struct Fragment {
     pub listen_plain: Option<Vec<SocketAddr>>,
     /// Addresses to listen on without TLS for the management API.
     pub listen_api: Option<Vec<SocketAddr>>,
-    /// Whether a proxy that speaks TLS stands in front of `listen_api`.
+    /// True if a proxy that speaks TLS stands in front of `listen_api`.
     pub api_behind_tls_proxy: Option<bool>,
-    /// Whether a balancer sends the client's address.
+    /// True if a balancer sends the client's address.
     pub proxy_protocol: Option<bool>,
     /// Proxies that are trusted about the client's address.
     pub trusted_proxies: Option<Vec<String>>,
@@ -222,7 +222,7 @@ impl Fragment {
         self.database.clone().unwrap_or_else(embedded)
     }
 
-    /// Whether the database's URL has a password in it.
+    /// Returns true if the database's URL has a password in it.
     #[must_use]
     pub fn holds_password(&self) -> bool {
         let url = self.database.as_ref().and_then(|url| Url::parse(url.expose()).ok());

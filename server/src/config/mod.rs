@@ -63,7 +63,7 @@ pub struct Settings {
     pub listen_plain: Vec<SocketAddr>,
     /// Addresses for the management API without TLS: of this machine, or behind a proxy with TLS.
     pub listen_api: Vec<SocketAddr>,
-    /// Whether connections of devices start with a header of the PROXY protocol.
+    /// True if connections of devices start with a header of the PROXY protocol.
     pub proxy_protocol: bool,
     /// The database's URL; it may hold a password.
     pub database: Secret,
@@ -73,7 +73,7 @@ pub struct Settings {
     pub certificate_key: PathBuf,
     /// The ACME authority that issues them.
     pub acme: Option<Acme>,
-    /// Whether to start with a certificate that has ended, which devices refuse.
+    /// True if to start with a certificate that has ended, which devices refuse.
     pub allow_expired_certificate: bool,
     /// Certificates of TPM manufacturers: a file, or a folder of them.
     pub tpm_roots: Option<PathBuf>,
@@ -271,7 +271,7 @@ impl Settings {
             services,
             limits: Limits { proxies, ..Limits::parse(&merged.limits)? },
             log_format: merged.log.format.unwrap_or_default(),
-            log_filter: merged.log.filter.unwrap_or_else(|| "info".to_owned()),
+            log_filter: parse_log_filter(merged.log.filter)?,
             layout,
         })
     }
@@ -283,6 +283,17 @@ impl Settings {
     pub fn load_service_settings(&self) -> Result<service::Settings, RootsError> {
         let tpm_roots = self.tpm_roots.as_deref().map(TpmRoots::load).transpose()?;
         Ok(service::Settings { tpm_roots: tpm_roots.unwrap_or_default(), ..self.services.clone() })
+    }
+}
+
+fn parse_log_filter(given: Option<String>) -> Result<String, ConfigError> {
+    let filter = given.unwrap_or_else(|| "info".to_owned());
+    match crate::log::check_filter(&filter) {
+        Ok(()) => Ok(filter),
+        Err(error) => Err(value_error(
+            "log.filter",
+            format!("a filter such as \"info\" or \"warn,request=info\"; this one cannot be read: {error}"),
+        )),
     }
 }
 

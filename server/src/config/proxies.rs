@@ -42,14 +42,14 @@ impl Proxies {
         Ok(Self { networks: networks.iter().map(network).collect::<Result<_, _>>()?, header })
     }
 
-    /// Whether the proxy at this address is trusted.
+    /// Returns true if the proxy at this address is trusted.
     #[must_use]
     pub fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether no proxy is trusted.
+    /// Returns true if no proxy is trusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()

@@ -117,8 +117,8 @@ listen = [{listen}]
 
 [limits]
 # Open connections of devices in all, and from one address or its network (IPv4: /24; IPv6: /64, /56,
-# /48); two thirds of those may be without a request so far. Where all are taken, the one that has waited
-# longest without a request is closed. Each may take 50 KiB of memory.
+# /48); two thirds of those may be without a request so far. Where all are taken, the network that holds
+# most makes room for one that holds less: first what waits without a request. Each may take 50 KiB of memory.
 #connections = 2048
 #connections_per_address = 1536
 # Device messages at the same time; more are told to come back.

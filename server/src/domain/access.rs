@@ -52,7 +52,7 @@ impl AccessScopes {
         })
     }
 
-    /// Whether this part of the API is open.
+    /// Returns true if this part of the API is open.
     #[must_use]
     pub fn contains(&self, scope: AccessScope) -> bool {
         self.0.contains(&scope)

@@ -49,7 +49,7 @@ pub struct Account {
     pub id: AccountId,
     /// The company that it belongs to; `None` for accounts of the server's operator.
     pub company: Option<CompanyId>,
-    /// Whether it belongs to a person or a program.
+    /// Its kind: of a person or of a program.
     pub kind: AccountKind,
     /// The name that people use for it.
     pub name: Name,
@@ -82,8 +82,8 @@ pub struct InvalidEmail;
 pub struct InvalidServiceName;
 
 impl Role {
-    /// Whether an account with this role may create and change accounts of role `other`, and issue their
-    /// credentials. Nobody can grant more power than they have.
+    /// Returns true if an account with this role may create and change accounts of role `other`, and issue
+    /// their credentials. Nobody can grant more power than they have.
     #[must_use]
     pub fn may_manage(self, other: Self) -> bool {
         self >= Self::Admin && self >= other
@@ -91,20 +91,20 @@ impl Role {
 }
 
 impl Account {
-    /// Whether this is an owner that is not disabled.
+    /// Returns true if this is an owner that is not disabled.
     #[must_use]
     pub fn is_active_owner(&self) -> bool {
         self.role == Role::Owner && self.disabled_at.is_none()
     }
 
-    /// Whether it may make changes on behalf of this company.
+    /// Returns true if it may make changes on behalf of this company.
     #[must_use]
     pub fn may_change_for(&self, company: CompanyId) -> bool {
         self.company == Some(company) && self.role >= Role::Admin && self.disabled_at.is_none()
     }
 
-    /// Whether a company that has `other_owners` beside this account would be left without an owner if the
-    /// account became `after`, or were deleted (`None`). The operator's own accounts may all be deleted,
+    /// Returns true if a company that has `other_owners` beside this account would be left without an owner if
+    /// the account became `after`, or were deleted (`None`). The operator's own accounts may all be deleted,
     /// because access to the machine is enough to administer the server.
     #[must_use]
     pub fn leaves_no_owner(&self, after: Option<&Self>, other_owners: u64) -> bool {

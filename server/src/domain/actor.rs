@@ -26,7 +26,7 @@ impl Scope {
         }
     }
 
-    /// Whether all of `customer`'s data is in scope. A reseller sees only part of it.
+    /// Returns true if all of `customer`'s data is in scope. A reseller sees only part of it.
     #[must_use]
     pub fn covers(self, customer: CompanyId) -> bool {
         match self {
@@ -119,8 +119,8 @@ impl Actor {
         self.company
     }
 
-    /// Whether the actor represents this company itself: as one of its own people, or as the operator. An
-    /// EMM that acts for a customer does not.
+    /// Returns true if the actor represents this company itself: as one of its own people, or as the operator.
+    /// An EMM that acts for a customer does not.
     #[must_use]
     pub fn speaks_for(&self, company: CompanyId) -> bool {
         self.company.is_none_or(|own| own == company)

@@ -69,15 +69,15 @@ pub struct Admission<'a> {
     pub key: Sha256,
     /// The enrollment of this very device that a certificate of this server attests for the key.
     pub certified: Option<Generation>,
-    /// Whether the key is known to be that of another device.
+    /// True if the key is known to be that of another device.
     pub copied_key: bool,
     /// The identifiers that the device showed.
     pub identity: &'a HardwareIdentity,
     /// Digest of the handshake's ticket.
     pub ticket: Sha256,
-    /// Whether the claim, the token or the customer gives it a configuration.
+    /// True if the claim, the token or the customer gives it a configuration.
     pub configured: bool,
-    /// Whether the customer accepted the terms of service.
+    /// True if the customer accepted the terms of service.
     pub terms: Terms,
     /// The rest of its proof.
     pub evidence: Evidence<'a>,
@@ -88,7 +88,7 @@ pub struct Admission<'a> {
 pub struct Evidence<'a> {
     /// The token that it sent.
     pub token: TokenEvidence,
-    /// Whether it sent a reset ticket that is valid for this device, unused and unexpired.
+    /// True if it sent a reset ticket that is valid for this device, unused and unexpired.
     pub reset_ticket: bool,
     /// The earlier request with this key, which may have been approved.
     pub request: Option<&'a ApprovalRequest>,
@@ -184,7 +184,7 @@ fn repeated_generation(device: &Device, asked: &Admission<'_>) -> Option<Generat
     same.then_some(latest.generation)
 }
 
-/// Whether this is a protected device that enrolled before.
+/// Returns true if this is a protected device that enrolled before.
 fn is_protected_and_bound(asked: &Admission<'_>) -> bool {
     asked.claim.protected && is_bound(asked)
 }

@@ -125,6 +125,8 @@ closed_set! {
         ServiceAccountKeyRotated = "service_account_key_rotated",
         /// A key of a service account was revoked.
         ServiceAccountKeyRevoked = "service_account_key_revoked",
+        /// A command changed keys or certificates of the server.
+        KeysChanged = "keys_changed",
         /// A service account received an access token.
         SignedIn = "signed_in",
     }

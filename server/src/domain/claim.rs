@@ -47,7 +47,7 @@ pub struct Claim {
     pub metadata: Metadata,
     /// The temporary release, unless it was ended early.
     pub vacation: Option<Vacation>,
-    /// Whether it was claimed with device protection.
+    /// True if it was claimed with device protection.
     pub protected: bool,
     /// The time of its registration.
     pub created_at: Timestamp,
@@ -368,7 +368,7 @@ pub fn lookup_texts(value: &str) -> Vec<String> {
     identifying.filter_map(|kind| Identifier::parse(kind, value).ok()).map(|one| lookup_text(&one)).collect()
 }
 
-/// Whether one device could match both sets, given that they share a lookup identifier.
+/// Returns true if one device could match both sets, given that they share a lookup identifier.
 ///
 /// Makers reuse serial numbers between models, so the same serial number under another model is another
 /// device; a set that adds or omits details of the same serial number is not.

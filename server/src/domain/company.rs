@@ -21,7 +21,7 @@ closed_set! {
 }
 
 impl CompanyKind {
-    /// Whether companies of this kind register devices for customers.
+    /// Returns true if companies of this kind register devices for customers.
     #[must_use]
     pub const fn registers_devices(self) -> bool {
         matches!(self, Self::Reseller | Self::Vendor)
@@ -68,9 +68,9 @@ pub struct Company {
     pub language: Option<String>,
     /// Its Google Workspace account, by which resellers may also name it.
     pub workspace: Option<String>,
-    /// Whether it may claim devices with protection.
+    /// True if it may claim devices with protection.
     pub device_protection: bool,
-    /// Whether stations of factories may register keys for existing claims of this customer. Off by
+    /// True if stations of factories may register keys for existing claims of this customer. Off by
     /// default: a claim without a key takes the first one that is registered, so that one station's
     /// credential would be enough to take over every device not yet enrolled.
     pub factory_keys: bool,

@@ -210,6 +210,8 @@ pub struct Recipient {
     pub key_digest: Sha256,
     /// The nonce of its request.
     pub nonce: Nonce,
+    /// The lead of its versions: [`super::device::Device::version_lead`].
+    pub version_lead: u64,
 }
 
 /// The configuration assigned to a device, without its contents.
@@ -224,24 +226,12 @@ pub struct Assigned {
     pub assigned_at: Timestamp,
 }
 
-/// The furthest that a version reached by a device may lie above the present time. The limit only keeps the
-/// numbers from running out: a version beyond it is ignored.
-const MAX_VERSION_AHEAD: Duration = Duration::from_hours(100 * 365 * 24);
-
 impl Assigned {
-    /// Returns the version of the payload. It rises when the configuration changes, and also when the
-    /// device is assigned an older configuration.
+    /// Returns the version of the payload for a device without a lead. It rises when the configuration
+    /// changes, and also when the device is assigned an older configuration.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.updated_at.max(self.assigned_at).0
-    }
-
-    /// Returns a new version if the device has `reached` a higher one already, because the database was
-    /// restored or a clock was fast.
-    #[must_use]
-    pub fn version_above(&self, reached: u64, now: Timestamp) -> Option<Timestamp> {
-        let is_possible = reached <= now.plus(MAX_VERSION_AHEAD).0;
-        (reached > self.version() && is_possible).then(|| now.max(Timestamp(reached.saturating_add(1))))
     }
 }
 
@@ -255,20 +245,20 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Returns the version of the payload: [`Assigned::version`].
+    /// Returns the version of the payload for a device with this lead.
     #[must_use]
-    pub fn version(&self) -> u64 {
-        self.configuration.updated_at.max(self.assigned_at).0
+    pub fn version(&self, lead: u64) -> u64 {
+        self.configuration.updated_at.max(self.assigned_at).0.saturating_add(lead)
     }
 
-    /// Returns the configuration as a device reports it after installing it.
+    /// Returns the configuration as a device with this lead reports it after installing it.
     #[must_use]
-    pub fn installed(&self) -> Installed {
+    pub fn installed(&self, lead: u64) -> Installed {
         let Configuration { id, document, .. } = &*self.configuration;
         let dpc = document.dpc.as_ref();
         Installed {
             configuration: *id,
-            version: self.version(),
+            version: self.version(lead),
             dpc: dpc.map(|dpc| InstalledDpc { name: dpc.name.to_string(), version: dpc.version.clone() }),
         }
     }
@@ -282,7 +272,7 @@ impl Assignment {
             generation: to.generation,
             key_digest: to.key_digest,
             nonce: to.nonce,
-            version: self.version(),
+            version: self.version(to.version_lead),
             issued_at: now,
             expires_at: now.plus(lifetime),
             configuration: ConfigurationRef { id: *id, name: name.to_string() },
@@ -296,26 +286,6 @@ impl Assignment {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_version_that_a_device_has_passed_is_drawn_anew() {
-        let assigned = Assigned {
-            configuration: ConfigurationId::new(1).unwrap(),
-            updated_at: Timestamp(50),
-            assigned_at: Timestamp(60),
-        };
-        for (reached, now, expected) in [
-            (59, 100, None),
-            (60, 100, None),
-            (61, 100, Some(100)),
-            (61, 5, Some(62)),
-            (u64::MAX, 100, None),
-            (Timestamp(100).plus(MAX_VERSION_AHEAD).0 + 1, 100, None),
-        ] {
-            let drawn = assigned.version_above(reached, Timestamp(now));
-            assert_eq!(drawn, expected.map(Timestamp), "{reached} at {now}");
-        }
-    }
 
     const MINIMAL: &str =
         r#"{"contact":{"contact_email":"it@acme.example","contact_phone":"+41 44 000 00 00"}}"#;
@@ -400,18 +370,19 @@ mod tests {
             }),
             assigned_at: Timestamp(assigned),
         };
-        assert_eq!(assignment(50, 40).version(), 50);
-        assert_eq!(assignment(50, 60).version(), 60);
+        assert_eq!(assignment(50, 40).version(0), 50);
+        assert_eq!(assignment(50, 60).version(7), 67);
         let to = Recipient {
             device: DeviceId::new(7).unwrap(),
             generation: Generation(2),
             key_digest: Sha256([4; 32]),
             nonce: FixedBytes([3; 32]),
+            version_lead: 7,
         };
         let payload = assignment(50, 60).payload(to, Timestamp(100), Duration::from_millis(5));
         assert_eq!(
             (payload.version, payload.issued_at, payload.expires_at),
-            (60, Timestamp(100), Timestamp(105))
+            (67, Timestamp(100), Timestamp(105))
         );
         assert_eq!((payload.device, payload.generation, payload.nonce), (to.device, to.generation, to.nonce));
         assert_eq!(payload.key_digest, to.key_digest);

@@ -121,7 +121,7 @@ impl ApiKey {
         secret.expose().chars().take(SHOWN_CHARS).collect()
     }
 
-    /// Whether the last use is recent enough that a use at `now` need not be recorded.
+    /// Returns true if the last use is recent enough that a use at `now` need not be recorded.
     #[must_use]
     pub fn is_use_noted(last_used_at: Option<Timestamp>, now: Timestamp) -> bool {
         last_used_at.is_some_and(|last| now.duration_since(last) < NOTE_USE_EVERY)

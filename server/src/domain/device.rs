@@ -14,10 +14,13 @@
 //! leaves an [`ApprovalRequest`] and does not change the state.
 
 use super::{
-    closed_set::closed_set, configuration::MAX_MESSAGE_CHARS, name::is_plain_text, network::Network,
+    closed_set::closed_set,
+    configuration::{Assigned, MAX_MESSAGE_CHARS},
+    name::is_plain_text,
+    network::Network,
 };
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Duration};
 use unbox_common::{
     digest::Sha256,
     identity::HardwareIdentity,
@@ -269,9 +272,15 @@ pub struct Device {
     pub bound_at: Option<Timestamp>,
     /// The network of the last request with its own key.
     pub source: Option<Network>,
+    /// The number by which its payload versions lie above those that its customer draws.
+    pub version_lead: u64,
     /// Its last message about itself.
     pub last_said: LastSaid,
 }
+
+/// The furthest that a version reached by a device may lie above the present time. The limit only keeps the
+/// device's own numbers from running out: a version beyond it is ignored.
+const MAX_VERSION_AHEAD: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// The last message of a device about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -280,7 +289,7 @@ pub struct LastSaid {
     pub at: Option<Timestamp>,
     /// The version of its agent.
     pub agent_version: Option<String>,
-    /// Whether its DPC passes its health check.
+    /// True if its DPC passes its health check.
     pub healthy: Option<bool>,
     /// The configuration that it runs.
     pub installed: Option<Installed>,
@@ -307,6 +316,7 @@ impl Device {
             created_at: now,
             bound_at: None,
             source: None,
+            version_lead: 0,
             last_said: LastSaid::default(),
         }
     }
@@ -317,6 +327,18 @@ impl Device {
         self.latest.as_ref().map_or(Generation(0), |one| one.generation)
     }
 
+    /// Raises the versions of this device above one that it has `reached`, because the database was restored
+    /// or a clock was fast; it would refuse lower ones. Returns whether that was needed. What a device says
+    /// counts for itself alone: no other device's versions change.
+    pub fn lead_versions_above(&mut self, reached: u64, assigned: &Assigned, now: Timestamp) -> bool {
+        let is_ahead = reached > assigned.version().saturating_add(self.version_lead);
+        let leads = is_ahead && reached <= now.plus(MAX_VERSION_AHEAD).0;
+        if leads {
+            self.version_lead = (reached + 1).saturating_sub(assigned.version());
+        }
+        leads
+    }
+
     /// Returns the enrollment of this generation if its certificates are still valid: the latest granted
     /// one, or the active one.
     #[must_use]
@@ -324,13 +346,13 @@ impl Device {
         [&self.latest, &self.active].into_iter().flatten().find(|one| one.generation == generation)
     }
 
-    /// Whether it was ever granted an enrollment.
+    /// Returns true if it was ever granted an enrollment.
     #[must_use]
     pub const fn has_enrolled(&self) -> bool {
         self.latest.is_some() || self.active.is_some()
     }
 
-    /// Whether the device is bound to this key.
+    /// Returns true if the device is bound to this key.
     #[must_use]
     pub fn knows_key(&self, key: Sha256) -> bool {
         [&self.latest, &self.active].into_iter().flatten().any(|one| one.key.digest() == key)
@@ -426,6 +448,33 @@ mod tests {
     use unbox_common::identity::{Identifier, IdentifierKind, Observed, Source};
 
     const NOW: Timestamp = Timestamp(100);
+
+    #[test]
+    fn versions_of_a_device_rise_above_the_one_that_it_has_reached() {
+        let assigned = Assigned {
+            configuration: "1".parse().unwrap(),
+            updated_at: Timestamp(50),
+            assigned_at: Timestamp(60),
+        };
+        let far = Timestamp(100).plus(MAX_VERSION_AHEAD).0;
+        for (lead, reached, expected) in [
+            (0, 59, 0),
+            (0, 60, 0),
+            (0, 61, 2),
+            (2, 62, 2),
+            (2, 63, 4),
+            (0, far, far - 59),
+            (0, far + 1, 0),
+            (0, u64::MAX, 0),
+        ] {
+            let claim = ClaimId::new(1).unwrap();
+            let mut device =
+                Device::new(DeviceId::new(1).unwrap(), claim, CompanyId::new(1).unwrap(), Timestamp(1));
+            device.version_lead = lead;
+            let raised = device.lead_versions_above(reached, &assigned, Timestamp(100));
+            assert_eq!((device.version_lead, raised), (expected, expected != lead), "{reached}");
+        }
+    }
 
     fn every_state() -> Vec<DeviceState> {
         let generation = Generation(1);

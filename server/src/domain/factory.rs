@@ -155,7 +155,7 @@ fn distinguishing_identifiers(identity: &HardwareIdentity) -> impl Iterator<Item
     identity.observations().iter().map(|one| &one.identifier).filter(|one| one.kind().rank().is_some())
 }
 
-/// Whether this identifier, which both show, makes them the same device: a serial number is unique only
+/// Returns true if this identifier, which both show, makes them the same device: a serial number is unique only
 /// within one maker's model.
 fn is_same(own: &HardwareIdentity, shown: &HardwareIdentity, one: &Identifier) -> bool {
     let names = [IdentifierKind::Manufacturer, IdentifierKind::Model];

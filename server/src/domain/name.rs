@@ -52,8 +52,8 @@ impl Name {
     }
 }
 
-/// Whether `text` is one line (or several, if `lines`) of at most `max` characters that any terminal and
-/// page can display, in the order in which they were written.
+/// Returns true if `text` is one line (or several, if `lines`) of at most `max` characters that any terminal
+/// and page can display, in the order in which they were written.
 #[must_use]
 pub fn is_plain_text(text: &str, max: usize, lines: bool) -> bool {
     text.chars().count() <= max && text.chars().all(|char| is_readable(char) || (lines && char == '\n'))

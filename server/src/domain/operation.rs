@@ -104,7 +104,7 @@ pub enum Work {
         sets: ClaimSets,
         /// The metadata of the claim.
         metadata: Metadata,
-        /// Whether it is claimed with device protection.
+        /// True if it is claimed with device protection.
         protected: bool,
     },
     /// Ends the claim, or releases it temporarily.

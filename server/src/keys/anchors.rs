@@ -178,7 +178,8 @@ impl Retirement {
     }
 }
 
-/// Whether nothing on this machine is behind the roots, as after a change of anchors that was interrupted.
+/// Returns true if nothing on this machine is behind the roots, as after a change of anchors that was
+/// interrupted.
 fn are_published(
     layout: &Layout,
     chain: &RootChain,
@@ -191,7 +192,7 @@ fn are_published(
             && !(own.exists() && load_authority(&own)?.has_former())))
 }
 
-/// Whether devices accept the server's certificate at that time, as far as its authority is concerned.
+/// Returns true if devices accept the server's certificate at that time, as far as its authority is concerned.
 ///
 /// # Errors
 /// [`KeyError`] if roots, anchors or certificate cannot be read.
@@ -199,7 +200,7 @@ pub fn devices_accept_file(layout: &Layout, certificate: &Path, at: Timestamp) -
     devices_accept(layout, &certificates(certificate)?, at)
 }
 
-/// Whether devices accept a certificate, with the others that lead to its authority, at that time.
+/// Returns true if devices accept a certificate, with the others that lead to its authority, at that time.
 ///
 /// # Errors
 /// [`KeyError`] if roots or anchors cannot be read.
@@ -212,7 +213,7 @@ pub fn devices_accept(
     Ok(anchors.iter().any(|anchor| leads_to(shown, anchor, at)))
 }
 
-/// Whether devices accept an authority other than the server's own.
+/// Returns true if devices accept an authority other than the server's own.
 ///
 /// # Errors
 /// [`KeyError`] if roots, anchors or the own authority cannot be read.
@@ -237,7 +238,7 @@ pub(super) fn anchors_in_force(
 struct Plan {
     anchors: Vec<CertificateDer<'static>>,
     chain: RootChain,
-    /// Whether the last root is yet to be written.
+    /// True if the last root is yet to be written.
     is_new: bool,
 }
 
@@ -293,7 +294,7 @@ fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     parse_x509_certificate(certificate).ok().map(|(_, certificate)| certificate.public_key().raw.to_vec())
 }
 
-/// Whether the first certificate leads to an anchor through the others, judged as by a device.
+/// Returns true if the first certificate leads to an anchor through the others, judged as by a device.
 fn leads_to(shown: &[CertificateDer<'static>], anchor: &CertificateDer<'static>, now: Timestamp) -> bool {
     let Some((own, others)) = shown.split_first() else { return false };
     let mut anchors = RootCertStore::empty();

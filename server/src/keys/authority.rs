@@ -114,7 +114,7 @@ impl Authority {
             .map_or(Sha256([0; 32]), |(_, certificate)| Sha256::of(certificate.subject().as_raw()))
     }
 
-    /// Whether it has a certificate by a previous authority.
+    /// Returns true if it has a certificate by a previous authority.
     pub(super) const fn has_former(&self) -> bool {
         !self.by_former.is_empty()
     }

@@ -247,7 +247,7 @@ pub(super) fn publish_root(layout: &Layout, chain: &RootChain) -> Result<bool, K
     Ok(is_behind)
 }
 
-/// Whether new images get the newest root.
+/// Returns true if new images get the newest root.
 pub(super) fn is_published(layout: &Layout, chain: &RootChain) -> Result<bool, KeyError> {
     let newest = read_required(&layout.root(chain.latest().version))?;
     Ok(files::read(&layout.trusted_root(), MAX_FILE_BYTES)?.is_some_and(|trusted| trusted == *newest))

@@ -288,7 +288,7 @@ impl Signer for Keyring {
 }
 
 impl KeyError {
-    /// Whether the server runs all the same.
+    /// Returns true if the server runs all the same.
     #[must_use]
     pub const fn is_harmless(&self) -> bool {
         matches!(self, Self::Outdated { .. } | Self::Unfinished(_))

@@ -36,6 +36,7 @@ pub(super) async fn artifact(
     };
     let cached = has_etag(request.headers(), &header::IF_NONE_MATCH, &etag);
     keep_digest_validators(request.headers_mut(), &etag);
+    remove_malformed_range(request.headers_mut());
     let path = app.services.artifact_path(digest);
     if let Some(last) = suffix_length(request.headers())
         && fs::metadata(&path).await.is_ok_and(|file| file.len() < last)
@@ -103,6 +104,29 @@ fn keep_digest_validators(headers: &mut HeaderMap, etag: &HeaderValue) {
 /// (RFC 9110, section 14.1.2).
 fn suffix_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::RANGE)?.to_str().ok()?.trim().strip_prefix("bytes=-")?.parse().ok()
+}
+
+/// Removes a range that does not follow the grammar, which is to be ignored (RFC 9110, section 14.2).
+fn remove_malformed_range(headers: &mut HeaderMap) {
+    let is_malformed = |range: &HeaderValue| !range.to_str().is_ok_and(is_well_formed_range);
+    if headers.get(header::RANGE).is_some_and(is_malformed) {
+        headers.remove(header::RANGE);
+    }
+}
+
+/// Tells whether a range follows the grammar (RFC 9110, section 14.1.1), with numbers that can be read.
+fn is_well_formed_range(range: &str) -> bool {
+    let number =
+        |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_range = |text: &str| match text.trim().split_once('-') {
+        Some(("", last)) => number(last).is_some(),
+        Some((first, "")) => number(first).is_some(),
+        Some((first, last)) => {
+            matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last)
+        }
+        None => false,
+    };
+    range.trim().strip_prefix("bytes=").is_some_and(|ranges| ranges.split(',').all(is_range))
 }
 
 fn has_etag(headers: &HeaderMap, header: &header::HeaderName, etag: &HeaderValue) -> bool {

@@ -368,7 +368,7 @@ pub(super) fn expect_plain(headers: &HeaderMap) -> Result<(), RouteError> {
     }
 }
 
-/// Whether the body has this media type, whatever its parameters.
+/// Returns true if the body has this media type, whatever its parameters.
 pub(super) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let essence = |value: &str| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     headers

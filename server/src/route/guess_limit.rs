@@ -143,7 +143,7 @@ impl GuessLimiter {
     }
 }
 
-/// Whether one of the cells holds this mark, which is never 0, and not for too long.
+/// Returns true if one of the cells holds this mark, which is never 0, and not for too long.
 fn is_remembered(book: &Book, set: usize, mark: u64, now: Duration) -> bool {
     let ways = book.remembered.get(set..set + WAYS).unwrap_or_default();
     ways.iter().any(|was| was >> 32 == mark && now.as_secs() < (was & SECONDS) + REMEMBERED_S)

@@ -10,6 +10,6 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The device in its client certificate; `None` if it showed none.
     pub device: Option<DeviceCertificate>,
-    /// Whether the connection came in without TLS, on an address meant for operators.
+    /// True if the connection came in without TLS, on an address meant for operators.
     pub plain: bool,
 }

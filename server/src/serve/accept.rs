@@ -162,8 +162,7 @@ impl Doorway {
         // A client that stops reading its answer is disconnected after this time (tcp(7)).
         let stall = u32::try_from(self.stall_timeout.as_millis()).unwrap_or(u32::MAX);
         setsockopt(&tcp, TcpUserTimeout, &stall)?;
-        let mut stream = Stream::new(tcp, &place, self.app.metrics().count_connection());
-        stream.set_address(self.counted_address(address));
+        let stream = Stream::new(tcp, &place, self.app.metrics().count_connection());
         Ok((stream, place))
     }
 
@@ -226,11 +225,10 @@ impl TlsDoor {
         if self.proxied && self.doorway.proxies.trust(address.ip()) {
             let told = timeout(self.doorway.handshake_timeout, client_address(&mut stream)).await??;
             address = told.unwrap_or(address);
-            if let Some(client) = self.doorway.counted_address(address.ip()) {
-                if !place.assign(client) {
-                    return Err(self.doorway.refuse());
-                }
-                stream.set_address(Some(client));
+            if let Some(client) = self.doorway.counted_address(address.ip())
+                && !place.assign(client)
+            {
+                return Err(self.doorway.refuse());
             }
         }
         let (mut stream, router) = self.tls.accept(stream, router).await?;

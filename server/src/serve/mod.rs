@@ -2,12 +2,14 @@
 //!
 //! `tls.rs` decides who may connect, `certificate.rs` keeps the certificate valid and `acme.rs` obtains it
 //! from others, `accept.rs` handles new connections, `connections.rs` limits their number and `stream.rs` their
-//! memory, `signals.rs` receives the requests to stop; this file puts them together.
+//! memory, `order.rs` says which of them makes room, `signals.rs` receives the requests to stop; this file puts
+//! them together.
 
 mod accept;
 mod acme;
 mod certificate;
 mod connections;
+mod order;
 mod proxy_protocol;
 mod signals;
 mod stream;
@@ -21,7 +23,7 @@ use crate::{
     config::{Settings, default_metrics},
     disk::DiskHistory,
     entropy::{Entropy, EntropyError},
-    files::Lock,
+    files::{self, Lock},
     keys::{KeyError, Keyring, Layout},
     log::chain,
     route::{self, App},
@@ -62,6 +64,17 @@ pub enum ServeError {
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no directory for artifacts.
+    #[error(
+        "{} is to hold artifacts, and cannot be looked at: create it, or mount what it is on", path.display()
+    )]
+    Artifacts {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// The server's certificate has expired.
     #[error(
         "the server's certificate in {} ended at {end}, and devices refuse it: {renewal}. To start all the \
@@ -112,7 +125,7 @@ pub enum ServeError {
     Signals(#[source] io::Error),
     /// A file could not be read or written.
     #[error(transparent)]
-    Files(#[from] crate::files::FilesError),
+    Files(#[from] files::FilesError),
 }
 
 /// The addresses of a running server.
@@ -151,6 +164,7 @@ impl Server {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ServeError> {
+        check_artifact_directory(&settings)?;
         certificate::prepare(&settings, clock.now(), &*entropy)?;
         let lifetime = settings.device_certificate_lifetime;
         let keyring = Arc::new(Keyring::load(settings.layout.clone(), lifetime, entropy.clone())?);
@@ -288,6 +302,15 @@ impl Server {
     fn handle(&self) -> Handle<SocketAddr> {
         self.handle.clone()
     }
+}
+
+/// Checks that there is a directory for artifacts, and returns the bytes that are free there.
+///
+/// # Errors
+/// [`ServeError::Artifacts`].
+pub fn check_artifact_directory(settings: &Settings) -> Result<u64, ServeError> {
+    let path = &settings.services.artifact_directory;
+    files::free_bytes(path).map_err(|source| ServeError::Artifacts { path: path.clone(), source })
 }
 
 /// Opens the database, and checks that this server can work with it.

@@ -1,15 +1,11 @@
 //! The stream of a connection, below TLS: it holds little memory until it is given more, it ends when another
 //! connection gets its place, and it closes such that the last answer arrives.
 
-use super::connections::{Link, Place};
-use crate::{
-    domain::network::Network,
-    route::{Budget, Counted, Holders, Reservation},
-};
+use super::connections::{self, Link, Place};
+use crate::route::{Counted, Reservation};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use std::{
     io,
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -27,8 +23,6 @@ const SMALL_BYTES: usize = 8 * 1024;
 /// The most memory that the buffers of a connection take to which more arrives: a message of a TLS handshake,
 /// with the head of a request.
 const LARGE_BYTES: usize = 64 * 1024 + super::CONNECTION_BUFFER_BYTES;
-/// The longest time that a connection waits for that memory.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The time after an answer in which the client may go on sending: a connection that is closed before all of it
 /// is read is reset, and the answer may be lost (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
@@ -37,7 +31,6 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) struct Stream {
     tcp: TcpStream,
     link: Arc<Link>,
-    address: Option<IpAddr>,
     buffers: Buffers,
     lingers: Option<Pin<Box<Sleep>>>,
     _counted: Counted,
@@ -46,7 +39,7 @@ pub(super) struct Stream {
 /// The memory for the buffers of a connection.
 enum Buffers {
     /// As much as every connection has.
-    Small(Arc<Budget>),
+    Small(connections::Buffers),
     Waiting(BoxFuture<'static, Option<Reservation>>),
     /// Held until the end of the connection: buffers that have grown stay as they are.
     Large {
@@ -56,20 +49,18 @@ enum Buffers {
 
 impl Stream {
     pub(super) fn new(tcp: TcpStream, place: &Place, counted: Counted) -> Self {
-        let (link, buffers) = (place.link().clone(), Buffers::Small(place.buffers().clone()));
-        Self { tcp, link, address: None, buffers, lingers: None, _counted: counted }
-    }
-
-    /// Sets the address whose share of memory counts.
-    pub(super) const fn set_address(&mut self, address: Option<IpAddr>) {
-        self.address = address;
+        let (link, buffers) = (place.link().clone(), Buffers::Small(place.buffers()));
+        Self { tcp, link, buffers, lingers: None, _counted: counted }
     }
 
     /// Refuses to go on once another connection has the place: an answer that its client does not read must not
     /// stay in memory uncounted.
     fn check_place(&self, cx: &Context<'_>) -> io::Result<()> {
         if self.link.poll_ended(cx) {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another connection has its place"));
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "another connection has its place or its memory",
+            ));
         }
         Ok(())
     }
@@ -79,22 +70,18 @@ impl Stream {
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             match &mut self.buffers {
-                Buffers::Small(budget) => {
+                Buffers::Small(way) => {
                     let left = SMALL_BYTES.saturating_sub(self.link.received_bytes());
                     if left > 0 {
                         return Poll::Ready(Ok(left));
                     }
-                    let holders = Holders { address: self.address.map(Network::of), known: None };
-                    let budget = budget.clone();
-                    let memory = async move { budget.wait(holders, LARGE_BYTES, PATIENCE).await.ok() };
-                    self.buffers = Buffers::Waiting(memory.boxed());
+                    self.buffers = Buffers::Waiting(way.clone().grow(LARGE_BYTES).boxed());
                 }
                 Buffers::Waiting(memory) => {
                     let Some(memory) = ready!(memory.poll_unpin(cx)) else {
                         let full = "no memory is left for its buffers";
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, full)));
                     };
-                    self.link.set_large();
                     self.buffers = Buffers::Large { _memory: memory };
                 }
                 Buffers::Large { .. } => return Poll::Ready(Ok(usize::MAX)),
@@ -129,7 +116,9 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check_place(cx)?;
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, buf))?;
+        self.link.note_progress(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -138,7 +127,9 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check_place(cx)?;
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs))?;
+        self.link.note_progress(written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -51,7 +51,7 @@ pub struct AccountChange {
     pub name: Option<String>,
     /// The new role.
     pub role: Option<Role>,
-    /// Whether it is disabled, which makes all its credentials useless.
+    /// True if it is disabled, which makes all its credentials useless.
     pub disabled: Option<bool>,
 }
 
@@ -67,17 +67,14 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, account) = (services.clone(), by.clone(), account.clone());
-                Box::pin(async move {
-                    if let Some(company) = account.company {
-                        let own = by.scope().company().is_none_or(|own| own == company);
-                        if !own || tx.company(Scope::Operator, company).await?.is_none() {
-                            return Err(ServiceError::not_found("company", company));
-                        }
+                if let Some(company) = account.company {
+                    let own = by.scope().company().is_none_or(|own| own == company);
+                    if !own || tx.company(Scope::Operator, company)?.is_none() {
+                        return Err(ServiceError::not_found("company", company));
                     }
-                    services.add_account(tx, &by, &account).await?;
-                    Ok(account)
-                })
+                }
+                services.add_account(tx, &by, &account)?;
+                Ok(account.clone())
             })
             .await
     }
@@ -90,31 +87,36 @@ impl Services {
         kind: Option<AccountKind>,
         page: PageRequest,
     ) -> Result<Page<Account>, ServiceError> {
-        Ok(self.0.store.reader().await?.accounts(by.scope(), of, kind, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.accounts(scope, of, kind, &page)).await
     }
 
     /// Finds an account by its id.
     pub async fn account(&self, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
-        let found = self.0.store.reader().await?.account(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.account(scope, id)).await?;
         found.ok_or_else(|| account_not_found(id))
     }
 
     /// Finds an account by its e-mail address or by its id.
     pub async fn find_account(&self, by: &Actor, id_or_email: &str) -> Result<Account, ServiceError> {
         let text = id_or_email.trim().to_ascii_lowercase();
-        let mut reader = self.0.store.reader().await?;
-        let mut named = reader.accounts_with_email(by.scope(), &text, 2).await?;
-        let found = match (named.pop(), named.pop(), text.parse()) {
-            (Some(_), Some(_), _) => {
-                return Err(ServiceError::Conflict(format!(
-                    "{text} has an account in several companies. Name it by its id."
-                )));
-            }
-            (Some(only), None, _) => Some(only),
-            (None, _, Ok(id)) => reader.account(by.scope(), id).await?,
-            (None, _, Err(_)) => None,
-        };
-        found.ok_or_else(|| ServiceError::not_found("account", quote_name(id_or_email)))
+        let (scope, named) = (by.scope(), id_or_email.to_owned());
+        self.read(move |reader| {
+            let mut all = reader.accounts_with_email(scope, &text, 2)?;
+            let found = match (all.pop(), all.pop(), text.parse()) {
+                (Some(_), Some(_), _) => {
+                    return Err(ServiceError::Conflict(format!(
+                        "{text} has an account in several companies. Name it by its id."
+                    )));
+                }
+                (Some(only), None, _) => Some(only),
+                (None, _, Ok(id)) => reader.account(scope, id)?,
+                (None, _, Err(_)) => None,
+            };
+            found.ok_or_else(|| ServiceError::not_found("account", quote_name(&named)))
+        })
+        .await
     }
 
     /// Changes an account's name or role, disables it or enables it again. Unchanged fields have no effect.
@@ -166,22 +168,17 @@ impl Services {
 
     /// Adds an account in a transaction that also does something else, such as creating its company. The
     /// caller has to check that `by` may do so.
-    pub(super) async fn add_account(
-        &self,
-        tx: &mut Tx,
-        by: &Actor,
-        account: &Account,
-    ) -> Result<(), ServiceError> {
+    pub(super) fn add_account(&self, tx: &mut Tx, by: &Actor, account: &Account) -> Result<(), ServiceError> {
         if let Some(company) = account.company {
-            tx.lock_company(company).await?;
+            tx.lock_company(company)?;
             let most = self.settings().accounts;
-            if tx.count_accounts(company).await? >= most {
+            if tx.count_accounts(company)? >= most {
                 return Err(ServiceError::Conflict(format!(
                     "This organisation has {most} accounts, which is the most. Delete one first."
                 )));
             }
         }
-        if !tx.insert_account(account).await? {
+        if !tx.insert_account(account)? {
             return Err(ServiceError::AlreadyExists(format!(
                 "There is an account {} already. Change that one, or choose another.",
                 account.email
@@ -234,38 +231,35 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, to) = (services.clone(), by.clone(), to.clone());
-                Box::pin(async move {
-                    let was = managed_account(tx, &by, id).await?;
-                    let after = to(&was)?;
-                    if after.as_ref() == Some(&was) {
-                        return Ok(was);
-                    }
-                    if let Some(after) = &after {
-                        check_may_manage(&by, after.role)?;
-                        check_role(after.kind, after.role)?;
-                    }
-                    if was.leaves_no_owner(after.as_ref(), tx.other_owners(&was).await?) {
-                        return Err(ServiceError::Conflict(format!(
-                            "{} is the last owner of its organisation. Make somebody else an owner first.",
-                            was.email
-                        )));
-                    }
-                    match &after {
-                        Some(after) => tx.update_account(after).await?,
-                        None => tx.delete_account(id).await?,
-                    }
-                    let result = after.clone().unwrap_or_else(|| was.clone());
-                    let detail = json!({
-                        "email": was.email, "name": result.name, "role": result.role,
-                        "was": {"name": was.name, "role": was.role},
-                    });
-                    for action in actions(&was, after.as_ref()) {
-                        let subject = Subject::Account(id);
-                        services.note(tx, &by, action, subject, was.company, detail.clone());
-                    }
-                    Ok(result)
-                })
+                let was = managed_account(tx, &by, id)?;
+                let after = to(&was)?;
+                if after.as_ref() == Some(&was) {
+                    return Ok(was);
+                }
+                if let Some(after) = &after {
+                    check_may_manage(&by, after.role)?;
+                    check_role(after.kind, after.role)?;
+                }
+                if was.leaves_no_owner(after.as_ref(), tx.other_owners(&was)?) {
+                    return Err(ServiceError::Conflict(format!(
+                        "{} is the last owner of its organisation. Make somebody else an owner first.",
+                        was.email
+                    )));
+                }
+                match &after {
+                    Some(after) => tx.update_account(after)?,
+                    None => tx.delete_account(id)?,
+                }
+                let result = after.clone().unwrap_or_else(|| was.clone());
+                let detail = json!({
+                    "email": was.email, "name": result.name, "role": result.role,
+                    "was": {"name": was.name, "role": was.role},
+                });
+                for action in actions(&was, after.as_ref()) {
+                    let subject = Subject::Account(id);
+                    services.note(tx, &by, action, subject, was.company, detail.clone());
+                }
+                Ok(result)
             })
             .await
     }
@@ -287,9 +281,9 @@ fn actions(was: &Account, after: Option<&Account>) -> Vec<Action> {
 }
 
 /// Returns an account that the actor may see and change, locked until the transaction ends.
-pub(super) async fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
-    tx.lock_account(id).await?;
-    let account = tx.account(by.scope(), id).await?.ok_or_else(|| account_not_found(id))?;
+pub(super) fn managed_account(tx: &mut Tx, by: &Actor, id: AccountId) -> Result<Account, ServiceError> {
+    tx.lock_account(id)?;
+    let account = tx.account(by.scope(), id)?.ok_or_else(|| account_not_found(id))?;
     check_may_manage(by, account.role)?;
     Ok(account)
 }

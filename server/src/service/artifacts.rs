@@ -118,27 +118,23 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, new) = (services.clone(), by.clone(), new.clone());
-                let (part, path) = (part.clone(), path.clone());
-                Box::pin(async move {
-                    tx.lock_artifacts().await?;
-                    if let Some(customer) = new.customer {
-                        customer_of(tx, &by, customer).await?;
-                        let known = tx.artifact(new.sha256, new.customer).await?;
-                        let has_it = known.is_some_and(|known| known.customer == new.customer);
-                        // The bytes of an upload were checked against the quota when they were saved.
-                        if upload.is_none() && !has_it {
-                            services.check_quota(tx, customer, new.size).await?;
-                        }
+                tx.lock_artifacts()?;
+                if let Some(customer) = new.customer {
+                    customer_of(tx, &by, customer)?;
+                    let known = tx.artifact(new.sha256, new.customer)?;
+                    let has_it = known.is_some_and(|known| known.customer == new.customer);
+                    // The bytes of an upload were checked against the quota when they were saved.
+                    if upload.is_none() && !has_it {
+                        services.check_quota(tx, customer, new.size)?;
                     }
-                    run_blocking(move || files::publish(&part, &path)).await?;
-                    services.note_artifact(tx, &by, new, upload).await
-                })
+                }
+                files::publish(&part, &path)?;
+                services.note_artifact(tx, &by, new.clone(), upload)
             })
             .await
     }
 
-    async fn note_artifact(
+    fn note_artifact(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -146,14 +142,14 @@ impl Services {
         upload: Option<UploadId>,
     ) -> Result<Artifact, ServiceError> {
         if let Some(id) = upload
-            && let Some(mut upload) = tx.upload(by.scope(), id).await?
+            && let Some(mut upload) = tx.upload(by.scope(), id)?
         {
             upload.finished = Some(new.sha256);
             upload.touched_at = new.created_at;
-            tx.update_upload(&upload).await?;
+            tx.update_upload(&upload)?;
         }
-        if !tx.insert_artifact(&new).await?
-            && let Some(registered) = tx.artifact(new.sha256, new.customer).await?
+        if !tx.insert_artifact(&new)?
+            && let Some(registered) = tx.artifact(new.sha256, new.customer)?
         {
             return Ok(registered);
         }
@@ -170,7 +166,8 @@ impl Services {
         of: ArtifactsOf,
         page: PageRequest,
     ) -> Result<Page<Artifact>, ServiceError> {
-        Ok(self.0.store.reader().await?.artifacts(by.scope(), of, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.artifacts(scope, of, &page)).await
     }
 
     /// Returns an artifact that a customer may name: its own, or a shared one. Without a customer, returns
@@ -185,7 +182,7 @@ impl Services {
         if !customer.map_or(by.scope() == Scope::Operator, |customer| by.scope().covers(customer)) {
             return Err(missing());
         }
-        self.0.store.reader().await?.artifact(sha256, customer).await?.ok_or_else(missing)
+        self.read(move |reader| reader.artifact(sha256, customer)).await?.ok_or_else(missing)
     }
 
     /// Deletes an owner's artifact that nothing uses, and its bytes if nobody else registered them.
@@ -204,24 +201,21 @@ impl Services {
             .0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    tx.lock_artifacts().await?;
-                    let was = tx.artifact(sha256, customer).await?;
-                    let was = was.ok_or_else(|| ServiceError::not_found("artifact", sha256))?;
-                    if was.customer != customer {
-                        return Err(ServiceError::OperatorOnly);
-                    }
-                    let uses = tx.artifact_uses(&was).await?;
-                    if !uses.is_empty() {
-                        return Err(in_use_error(&uses));
-                    }
-                    let was_last = tx.delete_artifact(&was).await?;
-                    let detail = json!({"name": was.name});
-                    let subject = Subject::Artifact(sha256);
-                    services.note(tx, &by, Action::ArtifactDeleted, subject, customer, detail);
-                    Ok(was_last)
-                })
+                tx.lock_artifacts()?;
+                let was = tx.artifact(sha256, customer)?;
+                let was = was.ok_or_else(|| ServiceError::not_found("artifact", sha256))?;
+                if was.customer != customer {
+                    return Err(ServiceError::OperatorOnly);
+                }
+                let uses = tx.artifact_uses(&was)?;
+                if !uses.is_empty() {
+                    return Err(in_use_error(&uses));
+                }
+                let was_last = tx.delete_artifact(&was)?;
+                let detail = json!({"name": was.name});
+                let subject = Subject::Artifact(sha256);
+                services.note(tx, &by, Action::ArtifactDeleted, subject, customer, detail);
+                Ok(was_last)
             })
             .await?;
         if was_last { self.remove_bytes(sha256).await } else { Ok(()) }
@@ -234,21 +228,18 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let path = path.clone();
-                Box::pin(async move {
-                    tx.lock_artifacts().await?;
-                    if tx.artifact_is_registered(sha256).await? {
-                        return Ok(());
-                    }
-                    run_blocking(move || files::remove(&path)).await
-                })
+                tx.lock_artifacts()?;
+                if tx.artifact_is_registered(sha256)? {
+                    return Ok(());
+                }
+                Ok(files::remove(&path)?)
             })
             .await
     }
 
     /// Returns true if anybody has registered these bytes, here or at another server.
     pub async fn is_artifact_registered(&self, sha256: Sha256) -> Result<bool, ServiceError> {
-        Ok(self.0.store.reader().await?.artifact_is_registered(sha256).await?)
+        self.read(move |reader| reader.artifact_is_registered(sha256)).await
     }
 
     /// Returns the path of the bytes with a digest, whether or not they exist.

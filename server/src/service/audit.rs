@@ -11,7 +11,7 @@ use crate::{
     store::{AuditFilter, Page, PageRequest, Tx},
 };
 use serde_json::{Value, json};
-use std::{future::ready, sync::Arc};
+use std::sync::Arc;
 use unbox_common::{
     ids::{CompanyId, DeviceId},
     timestamp::Timestamp,
@@ -30,7 +30,8 @@ impl Services {
     ) -> Result<Page<Entry>, ServiceError> {
         // Reading a whole trail page by page takes long enough for an account to be disabled.
         self.check_still_acts(by).await?;
-        Ok(self.0.store.reader().await?.audit(by.scope(), &filter, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.audit(scope, &filter, &page)).await
     }
 
     /// Records an administrator's action, in the transaction that performs it.
@@ -56,6 +57,24 @@ impl Services {
         tx.append(self.0.ids.next(at), event);
     }
 
+    /// Records a command that has changed keys or certificates of the server, with its result.
+    pub async fn record_key_change(
+        &self,
+        by: &Actor,
+        command: &str,
+        result: &Value,
+    ) -> Result<(), ServiceError> {
+        let detail = json!({"command": command, "result": result});
+        let (services, by) = (self.clone(), by.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                services.note(tx, &by, Action::KeysChanged, Subject::Unknown, None, detail.clone());
+                Ok(())
+            })
+            .await
+    }
+
     /// Counts a refusal in the audit trail, in the background. Nobody waits for it, and under load it is
     /// the first thing to be dropped: an unknown client must not be able to make others wait.
     pub(super) fn note_refusal(
@@ -70,7 +89,7 @@ impl Services {
         let ids = Arc::clone(&self.0.ids);
         self.0.store.write_soon(move |tx| {
             tx.append(ids.next(now), event.clone());
-            Box::pin(ready(Ok(())))
+            Ok(())
         });
     }
 }

@@ -41,7 +41,7 @@ pub struct NewClaim {
     pub order: Option<String>,
     /// The reseller's notes about the device.
     pub metadata: Metadata,
-    /// Whether it is claimed with device protection, which only some resellers may do.
+    /// True if it is claimed with device protection, which only some resellers may do.
     pub protected: bool,
 }
 
@@ -68,25 +68,22 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
-                Box::pin(async move {
-                    check_parties(tx, &by, &claim).await?;
-                    let id = match services.add_claim(tx, &claim).await? {
-                        ClaimOutcome::New(id) => id,
-                        ClaimOutcome::Already { claim, .. } => {
-                            return Err(ServiceError::Conflict(format!(
-                                "Claim {claim} has this device already."
-                            )));
-                        }
-                        ClaimOutcome::OtherOwner => {
-                            return Err(ServiceError::Conflict(OTHER_OWNER.to_owned()));
-                        }
-                        ClaimOutcome::Crowded => return Err(ServiceError::Conflict(CROWDED.to_owned())),
-                        ClaimOutcome::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
-                    };
-                    services.note_claimed(tx, &by, &claim, id);
-                    Ok(Claim { id, ..claim })
-                })
+                check_parties(tx, &by, &claim)?;
+                let id = match services.add_claim(tx, &claim)? {
+                    ClaimOutcome::New(id) => id,
+                    ClaimOutcome::Already { claim, .. } => {
+                        return Err(ServiceError::Conflict(format!(
+                            "Claim {claim} has this device already."
+                        )));
+                    }
+                    ClaimOutcome::OtherOwner => {
+                        return Err(ServiceError::Conflict(OTHER_OWNER.to_owned()));
+                    }
+                    ClaimOutcome::Crowded => return Err(ServiceError::Conflict(CROWDED.to_owned())),
+                    ClaimOutcome::NoKey => return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
+                };
+                services.note_claimed(tx, &by, &claim, id);
+                Ok(Claim { id, ..claim.clone() })
             })
             .await
     }
@@ -141,20 +138,23 @@ impl Services {
         filter: ClaimFilter,
         page: PageRequest,
     ) -> Result<Page<Claim>, ServiceError> {
-        Ok(self.0.store.reader().await?.claims(by.scope(), &filter, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.claims(scope, &filter, &page)).await
     }
 
     /// Shows a claim, its device and their history.
     pub async fn claim(&self, by: &Actor, id: ClaimId) -> Result<ClaimView, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        let claim =
-            reader.claim(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("claim", id))?;
-        let device = reader.device_of_claim(id).await?;
-        let subjects =
-            [Subject::Claim(id)].into_iter().chain(device.as_ref().map(|one| Subject::Device(one.id)));
-        let filter = AuditFilter { subjects: subjects.collect(), ..AuditFilter::default() };
-        let history = reader.audit(by.scope(), &filter, &PageRequest::default()).await?.items;
-        Ok(ClaimView { claim, device, history })
+        let scope = by.scope();
+        self.read(move |reader| {
+            let claim = reader.claim(scope, id)?.ok_or_else(|| ServiceError::not_found("claim", id))?;
+            let device = reader.device_of_claim(id)?;
+            let subjects =
+                [Subject::Claim(id)].into_iter().chain(device.as_ref().map(|one| Subject::Device(one.id)));
+            let filter = AuditFilter { subjects: subjects.collect(), ..AuditFilter::default() };
+            let history = reader.audit(scope, &filter, &PageRequest::default())?.items;
+            Ok::<_, ServiceError>(ClaimView { claim, device, history })
+        })
+        .await
     }
 
     /// Returns a claim that is in force.
@@ -162,7 +162,8 @@ impl Services {
     /// # Errors
     /// [`ServiceError::NotFound`] also for a claim that has ended.
     pub async fn claim_in_force(&self, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
-        let found = self.0.store.reader().await?.claim(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.claim(scope, id)).await?;
         let found = found.filter(|claim| claim.released_at.is_none());
         found.ok_or_else(|| ServiceError::not_found("claim", id))
     }
@@ -182,24 +183,18 @@ impl Services {
     /// Ends a claim. Its device, if any, is deprovisioned.
     pub async fn unclaim(&self, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
         let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move { services.end_claim(tx, &by, id).await })
-            })
-            .await
+        self.0.store.write(move |tx| services.end_claim(tx, &by, id)).await
     }
 
-    pub(super) async fn end_claim(&self, tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
+    pub(super) fn end_claim(&self, tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<(), ServiceError> {
         let now = self.now();
-        let claim = claim_in_force(tx, by, id).await?;
-        tx.release_claim(&claim, now).await?;
-        if let Some(mut device) = tx.device_of_claim(id).await?
+        let claim = claim_in_force(tx, by, id)?;
+        tx.release_claim(&claim, now)?;
+        if let Some(mut device) = tx.device_of_claim(id)?
             && let Ok(state) = device.state.clone().deprovision(now)
         {
             device.state = state;
-            tx.save_device(&device).await?;
+            tx.save_device(&device)?;
         }
         self.note(tx, by, Action::Unclaimed, Subject::Claim(id), Some(claim.customer), json!({}));
         Ok(())
@@ -217,23 +212,20 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let claim = claim_in_force(tx, &by, id).await?;
-                    check_configuration(tx, claim.customer, configuration).await?;
-                    let at = tx.next_version(claim.customer, now).await?;
-                    tx.set_claim_configuration(id, configuration, at).await?;
-                    let detail = json!({"was": claim.configuration, "configuration": configuration});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::ClaimConfigurationSet,
-                        Subject::Claim(id),
-                        Some(claim.customer),
-                        detail,
-                    );
-                    Ok(Claim { configuration, configured_at: at, ..claim })
-                })
+                let claim = claim_in_force(tx, &by, id)?;
+                check_configuration(tx, claim.customer, configuration)?;
+                let at = tx.next_version(claim.customer, now)?;
+                tx.set_claim_configuration(id, configuration, at)?;
+                let detail = json!({"was": claim.configuration, "configuration": configuration});
+                services.note(
+                    tx,
+                    &by,
+                    Action::ClaimConfigurationSet,
+                    Subject::Claim(id),
+                    Some(claim.customer),
+                    detail,
+                );
+                Ok(Claim { configuration, configured_at: at, ..claim })
             })
             .await
     }
@@ -249,24 +241,21 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let claim = claim_in_force(tx, &by, id).await?;
-                    if proof == ProofKind::RegisteredKey && claim.sets.registered_keys().next().is_none() {
-                        return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY));
-                    }
-                    tx.set_claim_proof(id, proof).await?;
-                    let detail = json!({"was": claim.proof, "proof": proof});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::ClaimProofSet,
-                        Subject::Claim(id),
-                        Some(claim.customer),
-                        detail,
-                    );
-                    Ok(Claim { proof, ..claim })
-                })
+                let claim = claim_in_force(tx, &by, id)?;
+                if proof == ProofKind::RegisteredKey && claim.sets.registered_keys().next().is_none() {
+                    return Err(ServiceError::invalid("proof", NO_REGISTERED_KEY));
+                }
+                tx.set_claim_proof(id, proof)?;
+                let detail = json!({"was": claim.proof, "proof": proof});
+                services.note(
+                    tx,
+                    &by,
+                    Action::ClaimProofSet,
+                    Subject::Claim(id),
+                    Some(claim.customer),
+                    detail,
+                );
+                Ok(Claim { proof, ..claim })
             })
             .await
     }
@@ -290,12 +279,12 @@ fn check_sets(new: &NewClaim) -> Result<(), ServiceError> {
 }
 
 /// Checks that customer, reseller and configuration exist and belong together.
-pub(super) async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Result<(), ServiceError> {
-    visible_customer(tx, by, claim.customer).await?;
-    check_configuration(tx, claim.customer, claim.configuration).await?;
+pub(super) fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Result<(), ServiceError> {
+    visible_customer(tx, by, claim.customer)?;
+    check_configuration(tx, claim.customer, claim.configuration)?;
     let reseller = match claim.reseller {
         Some(id) => {
-            let found = tx.company(Scope::Operator, id).await?.filter(|one| one.kind.registers_devices());
+            let found = tx.company(Scope::Operator, id)?.filter(|one| one.kind.registers_devices());
             Some(found.ok_or_else(|| ServiceError::not_found("reseller", id))?)
         }
         None => None,
@@ -307,9 +296,9 @@ pub(super) async fn check_parties(tx: &mut Tx, by: &Actor, claim: &Claim) -> Res
 }
 
 /// Returns a claim that is in force, locked until the transaction ends.
-pub(super) async fn claim_in_force(tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
-    tx.lock_claim(id).await?;
-    let found = tx.claim(by.scope(), id).await?.filter(|claim| claim.released_at.is_none());
+pub(super) fn claim_in_force(tx: &mut Tx, by: &Actor, id: ClaimId) -> Result<Claim, ServiceError> {
+    tx.lock_claim(id)?;
+    let found = tx.claim(by.scope(), id)?.filter(|claim| claim.released_at.is_none());
     found.ok_or_else(|| ServiceError::not_found("claim", id))
 }
 

@@ -11,7 +11,7 @@ use crate::{
         company::{Company, CompanyKind, Terms},
         name::Name,
     },
-    store::{CompanyFilter, Page, PageRequest, Tx},
+    store::{CompanyFilter, Page, PageRequest, StoreError, Tx},
 };
 use serde_json::{Map, Value, json};
 use unbox_common::ids::CompanyId;
@@ -36,7 +36,7 @@ pub struct NewCompany {
     pub language: Option<String>,
     /// Its Google Workspace account.
     pub workspace: Option<String>,
-    /// Whether it may claim devices with protection.
+    /// True if it may claim devices with protection.
     pub device_protection: bool,
 }
 
@@ -69,20 +69,17 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, company) = (services.clone(), by.clone(), company.clone());
-                Box::pin(async move {
-                    check_parent(tx, &by, &company).await?;
-                    if !tx.insert_company(&company).await? {
-                        return Err(name_taken_error(company.kind.name(), &company.name));
-                    }
-                    if let Some(creator) = creator {
-                        tx.link_companies(creator, company.id, company.created_at).await?;
-                    }
-                    let detail = created_detail(tx, &company, creator).await?;
-                    let (id, subject) = (company.id, Subject::Company(company.id));
-                    services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
-                    Ok(company)
-                })
+                check_parent(tx, &by, &company)?;
+                if !tx.insert_company(&company)? {
+                    return Err(name_taken_error(company.kind.name(), &company.name));
+                }
+                if let Some(creator) = creator {
+                    tx.link_companies(creator, company.id, company.created_at)?;
+                }
+                let detail = created_detail(tx, &company, creator)?;
+                let (id, subject) = (company.id, Subject::Company(company.id));
+                services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
+                Ok(company.clone())
             })
             .await
     }
@@ -118,21 +115,17 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                let (company, accounts) = (company.clone(), accounts.clone());
-                Box::pin(async move {
-                    if !tx.insert_company(&company).await? {
-                        return Err(name_taken_error(company.kind.name(), &company.name));
-                    }
-                    tx.link_companies(creator, company.id, company.created_at).await?;
-                    for account in &accounts {
-                        services.add_account(tx, &by, account).await?;
-                    }
-                    let detail = created_detail(tx, &company, Some(creator)).await?;
-                    let (id, subject) = (company.id, Subject::Company(company.id));
-                    services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
-                    Ok(company)
-                })
+                if !tx.insert_company(&company)? {
+                    return Err(name_taken_error(company.kind.name(), &company.name));
+                }
+                tx.link_companies(creator, company.id, company.created_at)?;
+                for account in &accounts {
+                    services.add_account(tx, &by, account)?;
+                }
+                let detail = created_detail(tx, &company, Some(creator))?;
+                let (id, subject) = (company.id, Subject::Company(company.id));
+                services.note(tx, &by, Action::CompanyCreated, subject, Some(id), detail);
+                Ok(company.clone())
             })
             .await
     }
@@ -143,7 +136,8 @@ impl Services {
         by: &Actor,
         workspace: &str,
     ) -> Result<Option<Company>, ServiceError> {
-        let found = self.0.store.reader().await?.company_of_workspace(by.scope(), workspace).await?;
+        let (scope, named) = (by.scope(), workspace.to_owned());
+        let found = self.read(move |reader| reader.company_of_workspace(scope, &named)).await?;
         Ok(found.filter(|company| company.kind == CompanyKind::Customer))
     }
 
@@ -152,7 +146,8 @@ impl Services {
     /// # Errors
     /// [`ServiceError::NotFound`] for the vendor of anybody else.
     pub async fn as_vendor(&self, by: &Actor, vendor: CompanyId) -> Result<Actor, ServiceError> {
-        let found = self.0.store.reader().await?.company(by.scope(), vendor).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.company(scope, vendor)).await?;
         let own = |company: &Company| match by.scope() {
             Scope::Reseller(id) => company.kind == CompanyKind::Vendor && company.parent == Some(id),
             _ => false,
@@ -176,7 +171,7 @@ impl Services {
             }
             _ => (principal.actor().scope(), CompanyFilter::of_kind(kind)),
         };
-        Ok(self.0.store.reader().await?.companies(scope, &filter, &page).await?)
+        self.read(move |reader| reader.companies(scope, &filter, &page)).await
     }
 
     fn check_new_company(&self, new: NewCompany, has_creator: bool) -> Result<Company, ServiceError> {
@@ -206,17 +201,20 @@ impl Services {
         filter: CompanyFilter,
         page: PageRequest,
     ) -> Result<Page<Company>, ServiceError> {
-        Ok(self.0.store.reader().await?.companies(by.scope(), &filter, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.companies(scope, &filter, &page)).await
     }
 
     /// Counts the companies that [`Self::list_companies`] lists in all.
     pub async fn count_companies(&self, by: &Actor, filter: CompanyFilter) -> Result<u64, ServiceError> {
-        Ok(self.0.store.reader().await?.count_companies(by.scope(), &filter).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.count_companies(scope, &filter)).await
     }
 
     /// Finds a company by its id.
     pub async fn company(&self, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
-        let found = self.0.store.reader().await?.company(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.company(scope, id)).await?;
         found.ok_or_else(|| ServiceError::not_found("company", id))
     }
 
@@ -227,29 +225,28 @@ impl Services {
         kind: CompanyKind,
         id_or_name: &str,
     ) -> Result<Company, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        if let Some(named) = reader.company_named(by.scope(), kind, id_or_name.trim()).await? {
-            return Ok(named);
-        }
-        let found = match id_or_name.trim().parse() {
-            Ok(id) => reader.company(by.scope(), id).await?.filter(|company| company.kind == kind),
-            Err(_) => None,
-        };
-        found.ok_or_else(|| ServiceError::not_found(kind.name(), quote_name(id_or_name)))
+        let (scope, named) = (by.scope(), id_or_name.trim().to_owned());
+        self.read(move |reader| {
+            if let Some(named) = reader.company_named(scope, kind, &named)? {
+                return Ok(Some(named));
+            }
+            match named.parse() {
+                Ok(id) => Ok(reader.company(scope, id)?.filter(|company| company.kind == kind)),
+                Err(_) => Ok::<_, StoreError>(None),
+            }
+        })
+        .await?
+        .ok_or_else(|| ServiceError::not_found(kind.name(), quote_name(id_or_name)))
     }
 }
 
 /// Returns the audit detail of a new company.
-async fn created_detail(
-    tx: &mut Tx,
-    company: &Company,
-    creator: Option<CompanyId>,
-) -> Result<Value, ServiceError> {
+fn created_detail(tx: &mut Tx, company: &Company, creator: Option<CompanyId>) -> Result<Value, ServiceError> {
     let mut detail = Map::new();
     detail.insert("kind".to_owned(), json!(company.kind));
     detail.insert("name".to_owned(), json!(company.name));
     detail.insert("creator".to_owned(), json!(creator));
-    add_confusable_names(tx, company, detail).await
+    add_confusable_names(tx, company, detail)
 }
 
 /// Checks that the fields of a company are consistent.
@@ -281,9 +278,9 @@ pub(super) fn check_company(company: &Company) -> Result<(), ServiceError> {
 }
 
 /// Checks that the parent of a vendor is a reseller.
-pub(super) async fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> Result<(), ServiceError> {
+pub(super) fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> Result<(), ServiceError> {
     let Some(parent) = company.parent else { return Ok(()) };
-    let found = tx.company(by.scope(), parent).await?;
+    let found = tx.company(by.scope(), parent)?;
     match found.filter(|parent| parent.kind == CompanyKind::Reseller) {
         Some(_) => Ok(()),
         None => Err(ServiceError::not_found("reseller", parent)),
@@ -291,21 +288,17 @@ pub(super) async fn check_parent(tx: &mut Tx, by: &Actor, company: &Company) -> 
 }
 
 /// Returns a customer that the actor may act for.
-pub(super) async fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+pub(super) fn customer_of(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
     if by.scope().covers(id) {
-        visible_customer(tx, by, id).await
+        visible_customer(tx, by, id)
     } else {
         Err(ServiceError::not_found("customer", id))
     }
 }
 
 /// Returns a customer that the actor may act for, or register devices for.
-pub(super) async fn visible_customer(
-    tx: &mut Tx,
-    by: &Actor,
-    id: CompanyId,
-) -> Result<Company, ServiceError> {
-    let found = tx.company(by.scope(), id).await?.filter(|company| company.kind == CompanyKind::Customer);
+pub(super) fn visible_customer(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+    let found = tx.company(by.scope(), id)?.filter(|company| company.kind == CompanyKind::Customer);
     found.ok_or_else(|| ServiceError::not_found("customer", id))
 }
 

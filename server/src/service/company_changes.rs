@@ -28,9 +28,9 @@ pub struct CompanyChange {
     pub terms: Option<Terms>,
     /// The new Google Workspace account, or none; reserved to the operator.
     pub workspace: Option<Option<String>>,
-    /// Whether it may claim devices with protection; reserved to the operator.
+    /// True if it may claim devices with protection; reserved to the operator.
     pub device_protection: Option<bool>,
-    /// Whether the stations of factories may register keys for a customer's claims.
+    /// True if the stations of factories may register keys for a customer's claims.
     pub factory_keys: Option<bool>,
     /// The new reseller of a vendor; reserved to the operator.
     pub parent: Option<Option<CompanyId>>,
@@ -55,31 +55,27 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                let (name, change) = (name.clone(), change.clone());
-                Box::pin(async move {
-                    let was = own_company(tx, &by, id).await?;
-                    let after = Company {
-                        name: name.unwrap_or_else(|| was.name.clone()),
-                        language: change.language.unwrap_or_else(|| was.language.clone()),
-                        terms: change.terms.unwrap_or(was.terms),
-                        workspace: change.workspace.unwrap_or_else(|| was.workspace.clone()),
-                        device_protection: change.device_protection.unwrap_or(was.device_protection),
-                        factory_keys: change.factory_keys.unwrap_or(was.factory_keys),
-                        parent: change.parent.unwrap_or(was.parent),
-                        ..was.clone()
-                    };
-                    check_change(&by, &was, &after)?;
-                    check_parent(tx, &by, &after).await?;
-                    if after == was {
-                        return Ok(was);
-                    }
-                    if !tx.update_company(&after).await? {
-                        return Err(conflict_error(tx, &after).await?);
-                    }
-                    services.note_changes(tx, &by, &was, &after).await?;
-                    Ok(after)
-                })
+                let was = own_company(tx, &by, id)?;
+                let after = Company {
+                    name: name.clone().unwrap_or_else(|| was.name.clone()),
+                    language: change.language.clone().unwrap_or_else(|| was.language.clone()),
+                    terms: change.terms.unwrap_or(was.terms),
+                    workspace: change.workspace.clone().unwrap_or_else(|| was.workspace.clone()),
+                    device_protection: change.device_protection.unwrap_or(was.device_protection),
+                    factory_keys: change.factory_keys.unwrap_or(was.factory_keys),
+                    parent: change.parent.unwrap_or(was.parent),
+                    ..was.clone()
+                };
+                check_change(&by, &was, &after)?;
+                check_parent(tx, &by, &after)?;
+                if after == was {
+                    return Ok(was);
+                }
+                if !tx.update_company(&after)? {
+                    return Err(conflict_error(tx, &after)?);
+                }
+                services.note_changes(tx, &by, &was, &after)?;
+                Ok(after)
             })
             .await
     }
@@ -133,31 +129,28 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let was = own_company(tx, &by, id).await?;
-                    let dependants = tx.company_dependants(id).await?;
-                    if !dependants.is_empty() {
-                        return Err(ServiceError::Conflict(format!(
-                            "{} still has {}. Remove what can be removed. Claims stay, as the record of its \
+                let was = own_company(tx, &by, id)?;
+                let dependants = tx.company_dependants(id)?;
+                if !dependants.is_empty() {
+                    return Err(ServiceError::Conflict(format!(
+                        "{} still has {}. Remove what can be removed. Claims stay, as the record of its \
                              devices: with those, disable its accounts instead.",
-                            was.name,
-                            dependants.join(", ")
-                        )));
-                    }
-                    if !tx.delete_company(id).await? {
-                        let text = format!("Something still belongs to {}. Remove it first.", was.name);
-                        return Err(ServiceError::Conflict(text));
-                    }
-                    let detail = json!({"kind": was.kind, "name": was.name});
-                    services.note(tx, &by, Action::CompanyDeleted, Subject::Company(id), Some(id), detail);
-                    Ok(was)
-                })
+                        was.name,
+                        dependants.join(", ")
+                    )));
+                }
+                if !tx.delete_company(id)? {
+                    let text = format!("Something still belongs to {}. Remove it first.", was.name);
+                    return Err(ServiceError::Conflict(text));
+                }
+                let detail = json!({"kind": was.kind, "name": was.name});
+                services.note(tx, &by, Action::CompanyDeleted, Subject::Company(id), Some(id), detail);
+                Ok(was)
             })
             .await
     }
 
-    async fn note_changes(
+    fn note_changes(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -170,7 +163,7 @@ impl Services {
             let mut detail = Map::new();
             detail.insert("was".to_owned(), json!(was.name));
             detail.insert("name".to_owned(), json!(after.name));
-            Some(add_confusable_names(tx, after, detail).await?)
+            Some(add_confusable_names(tx, after, detail)?)
         };
         let mut note = |action, detail| {
             self.note(tx, by, action, Subject::Company(was.id), Some(was.id), detail);
@@ -201,9 +194,9 @@ impl Services {
 }
 
 /// Returns a company that the actor belongs to, or any for the operator, locked until the transaction ends.
-async fn own_company(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
-    tx.lock_company(id).await?;
-    let found = tx.company(by.scope(), id).await?;
+fn own_company(tx: &mut Tx, by: &Actor, id: CompanyId) -> Result<Company, ServiceError> {
+    tx.lock_company(id)?;
+    let found = tx.company(by.scope(), id)?;
     let company = found.ok_or_else(|| ServiceError::not_found("company", id))?;
     // A reseller sees customers and vendors, and an EMM acts for customers: neither may change them.
     match by.scope().company() {
@@ -229,8 +222,8 @@ fn check_change(by: &Actor, was: &Company, after: &Company) -> Result<(), Servic
 }
 
 /// Returns an error that names the conflict: the name or the Workspace account.
-async fn conflict_error(tx: &mut Tx, company: &Company) -> Result<ServiceError, ServiceError> {
-    let named = tx.company_named(Scope::Operator, company.kind, company.name.as_str()).await?;
+fn conflict_error(tx: &mut Tx, company: &Company) -> Result<ServiceError, ServiceError> {
+    let named = tx.company_named(Scope::Operator, company.kind, company.name.as_str())?;
     if named.is_some_and(|other| other.id != company.id) {
         return Ok(name_taken_error(company.kind.name(), &company.name));
     }

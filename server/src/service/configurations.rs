@@ -11,7 +11,7 @@ use crate::{
         configuration::{Assigned, Assignment, Configuration, Document},
         name::Name,
     },
-    store::{Page, PageRequest, Tx, Use},
+    store::{Page, PageRequest, Reader, StoreError, Tx, Use},
 };
 use serde_json::json;
 use std::{
@@ -30,7 +30,7 @@ pub struct ConfigurationChange {
     pub name: Option<String>,
     /// The new document, as JSON.
     pub document: Option<String>,
-    /// Whether it is now its customer's default.
+    /// True if it is now its customer's default.
     pub default: Option<bool>,
 }
 
@@ -69,23 +69,22 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, mut new) = (services.clone(), by.clone(), configuration.clone());
-                Box::pin(async move {
-                    customer_of(tx, &by, customer).await?;
+                    let mut new = configuration.clone();
+                    customer_of(tx, &by, customer)?;
                     // This also locks the customer, so that nobody else adds one meanwhile.
-                    new.updated_at = tx.next_version(customer, now).await?;
+                    new.updated_at = tx.next_version(customer, now)?;
                     let most = services.settings().configurations;
-                    if tx.count_configurations(customer).await? >= most {
+                    if tx.count_configurations(customer)? >= most {
                         return Err(ServiceError::Conflict(format!(
                             "This customer has {most} configurations, which is the most. Delete one that nothing uses first."
                         )));
                     }
-                    check_artifacts(tx, &new).await?;
-                    if !tx.insert_configuration(&new).await? {
+                    check_artifacts(tx, &new)?;
+                    if !tx.insert_configuration(&new)? {
                         return Err(name_taken_error("configuration", &new.name));
                     }
                     if default {
-                        services.make_default(tx, &by, customer, Some(new.id)).await?;
+                        services.make_default(tx, &by, customer, Some(new.id))?;
                     }
                     let detail = json!({
                         "name": new.name,
@@ -101,7 +100,6 @@ impl Services {
                     );
                     Ok(new)
                 })
-            })
             .await
     }
 
@@ -112,7 +110,8 @@ impl Services {
         customer: Option<CompanyId>,
         page: PageRequest,
     ) -> Result<Page<Configuration>, ServiceError> {
-        Ok(self.0.store.reader().await?.configurations(by.scope(), customer, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.configurations(scope, customer, &page)).await
     }
 
     /// Finds a configuration by its id.
@@ -121,7 +120,8 @@ impl Services {
         by: &Actor,
         id: ConfigurationId,
     ) -> Result<Configuration, ServiceError> {
-        let found = self.0.store.reader().await?.configuration(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.configuration(scope, id)).await?;
         found.ok_or_else(|| ServiceError::not_found("configuration", id))
     }
 
@@ -136,15 +136,18 @@ impl Services {
         if !by.scope().covers(customer) {
             return Err(missing());
         }
-        let mut reader = self.0.store.reader().await?;
-        if let Some(named) = reader.configuration_named(customer, id_or_name.trim()).await? {
-            return Ok(named);
-        }
-        let found = match id_or_name.trim().parse() {
-            Ok(id) => reader.configuration(Scope::Customer(customer), id).await?,
-            Err(_) => None,
-        };
-        found.ok_or_else(missing)
+        let (scope, named) = (Scope::Customer(customer), id_or_name.trim().to_owned());
+        self.read(move |reader| {
+            if let Some(named) = reader.configuration_named(customer, &named)? {
+                return Ok(Some(named));
+            }
+            match named.parse() {
+                Ok(id) => reader.configuration(scope, id),
+                Err(_) => Ok(None),
+            }
+        })
+        .await?
+        .ok_or_else(missing)
     }
 
     /// Changes the name, the document or both. Devices get the new document when they check in.
@@ -162,41 +165,37 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, name, document) =
-                    (services.clone(), by.clone(), name.clone(), document.clone());
-                Box::pin(async move {
-                    let was = configuration_in_scope(tx, &by, id).await?;
-                    let mut new = was.clone();
-                    new.name = name.unwrap_or(new.name);
-                    new.document = document.unwrap_or(new.document);
-                    new.updated_at = tx.next_version(was.customer, now).await?;
-                    check_artifacts(tx, &new).await?;
-                    if !tx.update_configuration(&new).await? {
-                        return Err(name_taken_error("configuration", &new.name));
+                let was = configuration_in_scope(tx, &by, id)?;
+                let mut new = was.clone();
+                new.name = name.clone().unwrap_or(new.name);
+                new.document = document.clone().unwrap_or(new.document);
+                new.updated_at = tx.next_version(was.customer, now)?;
+                check_artifacts(tx, &new)?;
+                if !tx.update_configuration(&new)? {
+                    return Err(name_taken_error("configuration", &new.name));
+                }
+                let customer = customer_of(tx, &by, new.customer)?;
+                match (default, customer.default_configuration == Some(id)) {
+                    (Some(true), false) => {
+                        services.make_default(tx, &by, new.customer, Some(id))?;
                     }
-                    let customer = customer_of(tx, &by, new.customer).await?;
-                    match (default, customer.default_configuration == Some(id)) {
-                        (Some(true), false) => {
-                            services.make_default(tx, &by, new.customer, Some(id)).await?;
-                        }
-                        (Some(false), true) => services.make_default(tx, &by, new.customer, None).await?,
-                        _ => {}
-                    }
-                    let detail = json!({
-                        "name": new.name,
-                        "document_changed": new.document != was.document,
-                        "privileged": privileged_items(&new.document.policy),
-                    });
-                    services.note(
-                        tx,
-                        &by,
-                        Action::ConfigurationUpdated,
-                        Subject::Configuration(id),
-                        Some(new.customer),
-                        detail,
-                    );
-                    Ok(new)
-                })
+                    (Some(false), true) => services.make_default(tx, &by, new.customer, None)?,
+                    _ => {}
+                }
+                let detail = json!({
+                    "name": new.name,
+                    "document_changed": new.document != was.document,
+                    "privileged": privileged_items(&new.document.policy),
+                });
+                services.note(
+                    tx,
+                    &by,
+                    Action::ConfigurationUpdated,
+                    Subject::Configuration(id),
+                    Some(new.customer),
+                    detail,
+                );
+                Ok(new)
             })
             .await
     }
@@ -207,24 +206,21 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let was = configuration_in_scope(tx, &by, id).await?;
-                    if let Some(used) = tx.configuration_use(id).await? {
-                        return Err(in_use_error(used));
-                    }
-                    tx.delete_configuration(id).await?;
-                    let detail = json!({"name": was.name});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::ConfigurationDeleted,
-                        Subject::Configuration(id),
-                        Some(was.customer),
-                        detail,
-                    );
-                    Ok(())
-                })
+                let was = configuration_in_scope(tx, &by, id)?;
+                if let Some(used) = tx.configuration_use(id)? {
+                    return Err(in_use_error(used));
+                }
+                tx.delete_configuration(id)?;
+                let detail = json!({"name": was.name});
+                services.note(
+                    tx,
+                    &by,
+                    Action::ConfigurationDeleted,
+                    Subject::Configuration(id),
+                    Some(was.customer),
+                    detail,
+                );
+                Ok(())
             })
             .await
     }
@@ -240,25 +236,22 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    customer_of(tx, &by, customer).await?;
-                    check_configuration(tx, customer, configuration).await?;
-                    services.make_default(tx, &by, customer, configuration).await
-                })
+                customer_of(tx, &by, customer)?;
+                check_configuration(tx, customer, configuration)?;
+                services.make_default(tx, &by, customer, configuration)
             })
             .await
     }
 
-    async fn make_default(
+    fn make_default(
         &self,
         tx: &mut Tx,
         by: &Actor,
         customer: CompanyId,
         configuration: Option<ConfigurationId>,
     ) -> Result<(), ServiceError> {
-        let at = tx.next_version(customer, self.now()).await?;
-        tx.set_default_configuration(customer, configuration, at).await?;
+        let at = tx.next_version(customer, self.now())?;
+        tx.set_default_configuration(customer, configuration, at)?;
         let (subject, detail) = (Subject::Company(customer), json!({"configuration": configuration}));
         self.note(tx, by, Action::DefaultConfigurationSet, subject, Some(customer), detail);
         Ok(())
@@ -267,17 +260,33 @@ impl Services {
     /// Returns a device's assignment. It is read from the database only if it changed since the last time,
     /// because thousands of devices share one configuration.
     pub(super) async fn assignment(&self, given: Assigned) -> Result<Option<Assignment>, ServiceError> {
-        let assigned_at = given.assigned_at;
-        if let Some(configuration) = self.0.recent.configuration(given) {
-            return Ok(Some(Assignment { configuration, assigned_at }));
+        if let Some(known) = self.known_assignment(given) {
+            return Ok(Some(known));
         }
-        let mut reader = self.0.store.reader().await?;
-        let Some(read) = reader.configuration(Scope::Operator, given.configuration).await? else {
+        let services = self.clone();
+        self.read(move |reader| services.assignment_in(reader, given)).await
+    }
+
+    /// Returns a device's assignment like [`Self::assignment`], inside a transaction.
+    pub(super) fn assignment_in(
+        &self,
+        reader: &mut Reader,
+        given: Assigned,
+    ) -> Result<Option<Assignment>, StoreError> {
+        if let Some(known) = self.known_assignment(given) {
+            return Ok(Some(known));
+        }
+        let Some(read) = reader.configuration(Scope::Operator, given.configuration)? else {
             return Ok(None);
         };
         let configuration = Arc::new(read);
         self.0.recent.remember(&configuration);
-        Ok(Some(Assignment { configuration, assigned_at }))
+        Ok(Some(Assignment { configuration, assigned_at: given.assigned_at }))
+    }
+
+    fn known_assignment(&self, given: Assigned) -> Option<Assignment> {
+        let configuration = self.0.recent.configuration(given)?;
+        Some(Assignment { configuration, assigned_at: given.assigned_at })
     }
 }
 
@@ -311,16 +320,16 @@ fn parse_document(document: &str) -> Result<Document, ServiceError> {
     Document::parse(document).map_err(|error| ServiceError::invalid("document", error))
 }
 
-async fn configuration_in_scope(
+fn configuration_in_scope(
     tx: &mut Tx,
     by: &Actor,
     id: ConfigurationId,
 ) -> Result<Configuration, ServiceError> {
-    tx.configuration(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("configuration", id))
+    tx.configuration(by.scope(), id)?.ok_or_else(|| ServiceError::not_found("configuration", id))
 }
 
 /// Checks that a configuration belongs to the customer whose object names it.
-pub(super) async fn check_configuration(
+pub(super) fn check_configuration(
     tx: &mut Tx,
     customer: CompanyId,
     id: Option<ConfigurationId>,
@@ -328,7 +337,7 @@ pub(super) async fn check_configuration(
     let Some(id) = id else {
         return Ok(());
     };
-    match tx.configuration(Scope::Customer(customer), id).await? {
+    match tx.configuration(Scope::Customer(customer), id)? {
         Some(_) => Ok(()),
         None => Err(ServiceError::not_found("configuration", id)),
     }
@@ -336,22 +345,22 @@ pub(super) async fn check_configuration(
 
 /// Checks the artifacts of a document. Those without a URL must exist here, the customer's own or shared
 /// ones. The size of each existing artifact must be the one in the document, wherever devices fetch it.
-async fn check_artifacts(tx: &mut Tx, new: &Configuration) -> Result<(), ServiceError> {
+fn check_artifacts(tx: &mut Tx, new: &Configuration) -> Result<(), ServiceError> {
     for needed in new.document.artifacts() {
-        check_artifact(tx, "document", Some(new.customer), &needed).await?;
+        check_artifact(tx, "document", Some(new.customer), &needed)?;
     }
     Ok(())
 }
 
 /// Checks one artifact, which `field` names. Without a customer, only shared artifacts count.
-pub(super) async fn check_artifact(
+pub(super) fn check_artifact(
     tx: &mut Tx,
     field: &'static str,
     customer: Option<CompanyId>,
     needed: &Artifact,
 ) -> Result<(), ServiceError> {
-    tx.lock_artifacts().await?;
-    let rule = match tx.artifact(needed.sha256, customer).await? {
+    tx.lock_artifacts()?;
+    let rule = match tx.artifact(needed.sha256, customer)? {
         Some(here) if here.size == needed.size => return Ok(()),
         None if needed.url.is_some() => return Ok(()),
         Some(here) => {

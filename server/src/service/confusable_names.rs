@@ -11,7 +11,7 @@ use crate::{
         company::{Company, CompanyKind},
         name::Name,
     },
-    store::{CompanyFilter, Page, Reader, Tx},
+    store::{CompanyFilter, Page, Reader, StoreError, Tx},
 };
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, hash_map::Entry};
@@ -25,15 +25,18 @@ impl Services {
         by: &Actor,
         company: &Company,
     ) -> Result<Option<String>, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        let alike = reader.companies_like(company).await?;
-        let (mut named, mut unseen) = (Vec::new(), 0);
-        for other in alike {
-            match reader.company(by.scope(), other.id).await? {
-                Some(other) => named.push(format!("{} {:?} ({})", other.kind, other.name, other.id)),
-                None => unseen += 1,
+        let (scope, new) = (by.scope(), company.clone());
+        let found = self.read(move |reader| {
+            let (mut named, mut unseen) = (Vec::new(), 0);
+            for other in reader.companies_like(&new)? {
+                match reader.company(scope, other.id)? {
+                    Some(other) => named.push(format!("{} {:?} ({})", other.kind, other.name, other.id)),
+                    None => unseen += 1,
+                }
             }
-        }
+            Ok::<_, StoreError>((named, unseen))
+        });
+        let (mut named, unseen) = found.await?;
         if unseen > 0 {
             named.push(format!("{unseen} that your organisation does not see"));
         }
@@ -49,12 +52,12 @@ impl Services {
 }
 
 /// Adds the companies with similar names to the audit detail of a company.
-pub(super) async fn add_confusable_names(
+pub(super) fn add_confusable_names(
     tx: &mut Tx,
     company: &Company,
     mut detail: Map<String, Value>,
 ) -> Result<Value, ServiceError> {
-    let alike: Vec<CompanyId> = tx.companies_like(company).await?.into_iter().map(|other| other.id).collect();
+    let alike: Vec<CompanyId> = tx.companies_like(company)?.into_iter().map(|other| other.id).collect();
     if !alike.is_empty() {
         detail.insert("looks_like".to_owned(), json!(alike));
     }
@@ -62,16 +65,12 @@ pub(super) async fn add_confusable_names(
 }
 
 /// Finds every company whose name looks like that of an older one.
-pub(super) async fn check_confusable_names(
-    reader: &mut Reader,
-    found: &mut Findings,
-) -> Result<(), ServiceError> {
+pub(super) fn check_confusable_names(reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
     let mut first: HashMap<String, (CompanyId, CompanyKind, Name)> = HashMap::new();
     let mut after = None;
     loop {
         let page = whole_page(after);
-        let Page { items, next } =
-            reader.companies(Scope::Operator, &CompanyFilter::default(), &page).await?;
+        let Page { items, next } = reader.companies(Scope::Operator, &CompanyFilter::default(), &page)?;
         for company in items {
             match first.entry(company.name.skeleton()) {
                 Entry::Vacant(free) => {

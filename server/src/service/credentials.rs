@@ -55,14 +55,11 @@ impl Services {
             .0
             .store
             .write(move |tx| {
-                let (services, by, key) = (services.clone(), by.clone(), key.clone());
-                Box::pin(async move {
-                    let account = managed_account(tx, &by, key.account).await?;
-                    check_credential_limit(tx.count_api_keys(account.id, now).await?, "API keys")?;
-                    tx.insert_api_key(&key, digest).await?;
-                    services.note_credential(tx, &by, Action::ApiKeyCreated, &account, api_key_detail(&key));
-                    Ok::<_, ServiceError>(key)
-                })
+                let account = managed_account(tx, &by, key.account)?;
+                check_credential_limit(tx.count_api_keys(account.id, now)?, "API keys")?;
+                tx.insert_api_key(&key, digest)?;
+                services.note_credential(tx, &by, Action::ApiKeyCreated, &account, api_key_detail(&key));
+                Ok::<_, ServiceError>(key.clone())
             })
             .await?;
         Ok((key, secret))
@@ -78,12 +75,14 @@ impl Services {
         if let KeysOf::Account(account) = of {
             self.account(by, account).await?;
         }
-        Ok(self.0.store.reader().await?.api_keys(by.scope(), of, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.api_keys(scope, of, &page)).await
     }
 
     /// Finds an API key by its id.
     pub async fn api_key(&self, by: &Actor, id: ApiKeyId) -> Result<ApiKey, ServiceError> {
-        let found = self.0.store.reader().await?.api_key(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.api_key(scope, id)).await?;
         found.ok_or_else(|| api_key_not_found(id))
     }
 
@@ -106,20 +105,18 @@ impl Services {
             .0
             .store
             .write(move |tx| {
-                let (services, by, new) = (services.clone(), by.clone(), new.clone());
-                Box::pin(async move {
-                    let (account, old) = managed_api_key(tx, &by, id).await?;
-                    check_in_force(old.revoked_at, old.expires_at, now)?;
-                    // The old key makes room for the new one, unless both are valid for a while.
-                    let others = tx.count_api_keys(account.id, now).await?;
-                    check_credential_limit(others.saturating_sub(overlap.is_zero().into()), "API keys")?;
-                    let (expires_at, revoked_at) = replaced_key_end(old.expires_at, now, overlap);
-                    tx.end_api_key(&ApiKey { expires_at, revoked_at, ..old }).await?;
-                    tx.insert_api_key(&new, digest).await?;
-                    let detail = json!({"key": new.id, "name": new.name, "expires_at": new.expires_at, "replaces": id});
-                    services.note_credential(tx, &by, Action::ApiKeyRotated, &account, detail);
-                    Ok::<_, ServiceError>(new)
-                })
+                let (account, old) = managed_api_key(tx, &by, id)?;
+                check_in_force(old.revoked_at, old.expires_at, now)?;
+                // The old key makes room for the new one, unless both are valid for a while.
+                let others = tx.count_api_keys(account.id, now)?;
+                check_credential_limit(others.saturating_sub(overlap.is_zero().into()), "API keys")?;
+                let (expires_at, revoked_at) = replaced_key_end(old.expires_at, now, overlap);
+                tx.end_api_key(&ApiKey { expires_at, revoked_at, ..old })?;
+                tx.insert_api_key(&new, digest)?;
+                let detail =
+                    json!({"key": new.id, "name": new.name, "expires_at": new.expires_at, "replaces": id});
+                services.note_credential(tx, &by, Action::ApiKeyRotated, &account, detail);
+                Ok::<_, ServiceError>(new.clone())
             })
             .await?;
         Ok((key, secret))
@@ -132,17 +129,14 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let (account, key) = managed_api_key(tx, &by, id).await?;
-                    if key.revoked_at.is_some() {
-                        return Ok(key);
-                    }
-                    let key = ApiKey { revoked_at: Some(now), ..key };
-                    tx.end_api_key(&key).await?;
-                    services.note_credential(tx, &by, Action::ApiKeyRevoked, &account, api_key_detail(&key));
-                    Ok(key)
-                })
+                let (account, key) = managed_api_key(tx, &by, id)?;
+                if key.revoked_at.is_some() {
+                    return Ok(key);
+                }
+                let key = ApiKey { revoked_at: Some(now), ..key };
+                tx.end_api_key(&key)?;
+                services.note_credential(tx, &by, Action::ApiKeyRevoked, &account, api_key_detail(&key));
+                Ok(key.clone())
             })
             .await
     }
@@ -159,7 +153,7 @@ impl Services {
         let now = self.now();
         check_expiry(expires_at, now)?;
         let holder = self.key_holder(by, account).await?;
-        let in_force = self.0.store.reader().await?.count_service_account_keys(account, now).await?;
+        let in_force = self.read(move |reader| reader.count_service_account_keys(account, now)).await?;
         check_credential_limit(in_force, "keys")?;
         let pair = self.key_pair().await?;
         let key = self.add_key(by, account, pair.public.clone(), expires_at, "made").await?;
@@ -189,20 +183,17 @@ impl Services {
             .0
             .store
             .write(move |tx| {
-                let (services, by, id, new) = (services.clone(), by.clone(), id.clone(), new.clone());
-                Box::pin(async move {
-                    let (account, old) = managed_key(tx, &by, &id).await?;
-                    check_in_force(old.revoked_at, old.expires_at, now)?;
-                    let others = tx.count_service_account_keys(account.id, now).await?;
-                    check_credential_limit(others.saturating_sub(overlap.is_zero().into()), "keys")?;
-                    let (expires_at, revoked_at) = replaced_key_end(old.expires_at, now, overlap);
-                    tx.end_service_account_key(&ServiceAccountKey { expires_at, revoked_at, ..old }).await?;
-                    tx.insert_service_account_key(&new).await?;
-                    let detail = json!({"key": new.id, "expires_at": new.expires_at, "replaces": id});
-                    let action = Action::ServiceAccountKeyRotated;
-                    services.note_credential(tx, &by, action, &account, detail);
-                    Ok::<_, ServiceError>(new)
-                })
+                let (account, old) = managed_key(tx, &by, &id)?;
+                check_in_force(old.revoked_at, old.expires_at, now)?;
+                let others = tx.count_service_account_keys(account.id, now)?;
+                check_credential_limit(others.saturating_sub(overlap.is_zero().into()), "keys")?;
+                let (expires_at, revoked_at) = replaced_key_end(old.expires_at, now, overlap);
+                tx.end_service_account_key(&ServiceAccountKey { expires_at, revoked_at, ..old })?;
+                tx.insert_service_account_key(&new)?;
+                let detail = json!({"key": new.id, "expires_at": new.expires_at, "replaces": id});
+                let action = Action::ServiceAccountKeyRotated;
+                services.note_credential(tx, &by, action, &account, detail);
+                Ok::<_, ServiceError>(new.clone())
             })
             .await?;
         let file = ServiceAccountKeyFile::new(&holder, &key.id, pair.private, base_url);
@@ -215,7 +206,8 @@ impl Services {
         by: &Actor,
         id: &KeyId,
     ) -> Result<ServiceAccountKey, ServiceError> {
-        let found = self.0.store.reader().await?.service_account_key(by.scope(), id).await?;
+        let (scope, sought) = (by.scope(), id.clone());
+        let found = self.read(move |reader| reader.service_account_key(scope, &sought)).await?;
         found.ok_or_else(|| key_not_found(id))
     }
 
@@ -248,7 +240,8 @@ impl Services {
         page: PageRequest,
     ) -> Result<Page<ServiceAccountKey>, ServiceError> {
         let account = self.account(by, account).await?;
-        Ok(self.0.store.reader().await?.service_account_keys(by.scope(), account.id, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.service_account_keys(scope, account.id, &page)).await
     }
 
     /// Revokes a key of a service account, with every token that it was exchanged for. A second call has no
@@ -263,18 +256,15 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, id) = (services.clone(), by.clone(), id.clone());
-                Box::pin(async move {
-                    let (account, key) = managed_key(tx, &by, &id).await?;
-                    if key.revoked_at.is_some() {
-                        return Ok(key);
-                    }
-                    let key = ServiceAccountKey { revoked_at: Some(now), ..key };
-                    tx.end_service_account_key(&key).await?;
-                    let action = Action::ServiceAccountKeyRevoked;
-                    services.note_credential(tx, &by, action, &account, json!({"key": id}));
-                    Ok(key)
-                })
+                let (account, key) = managed_key(tx, &by, &id)?;
+                if key.revoked_at.is_some() {
+                    return Ok(key);
+                }
+                let key = ServiceAccountKey { revoked_at: Some(now), ..key };
+                tx.end_service_account_key(&key)?;
+                let action = Action::ServiceAccountKeyRevoked;
+                services.note_credential(tx, &by, action, &account, json!({"key": id}));
+                Ok(key)
             })
             .await
     }
@@ -302,17 +292,14 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, key) = (services.clone(), by.clone(), key.clone());
-                Box::pin(async move {
-                    let account = managed_account(tx, &by, account).await?;
-                    check_signs_in_by_key(&account)?;
-                    check_credential_limit(tx.count_service_account_keys(account.id, now).await?, "keys")?;
-                    tx.insert_service_account_key(&key).await?;
-                    let detail = json!({"key": key.id, "origin": origin, "expires_at": key.expires_at});
-                    let action = Action::ServiceAccountKeyCreated;
-                    services.note_credential(tx, &by, action, &account, detail);
-                    Ok(key)
-                })
+                let account = managed_account(tx, &by, account)?;
+                check_signs_in_by_key(&account)?;
+                check_credential_limit(tx.count_service_account_keys(account.id, now)?, "keys")?;
+                tx.insert_service_account_key(&key)?;
+                let detail = json!({"key": key.id, "origin": origin, "expires_at": key.expires_at});
+                let action = Action::ServiceAccountKeyCreated;
+                services.note_credential(tx, &by, action, &account, detail);
+                Ok(key.clone())
             })
             .await
     }
@@ -366,23 +353,19 @@ impl Services {
 }
 
 /// Returns an API key that the actor may revoke, and its account, locked until the transaction ends.
-async fn managed_api_key(tx: &mut Tx, by: &Actor, id: ApiKeyId) -> Result<(Account, ApiKey), ServiceError> {
-    let key = tx.api_key(by.scope(), id).await?.ok_or_else(|| api_key_not_found(id))?;
-    let account = managed_account(tx, by, key.account).await?;
+fn managed_api_key(tx: &mut Tx, by: &Actor, id: ApiKeyId) -> Result<(Account, ApiKey), ServiceError> {
+    let key = tx.api_key(by.scope(), id)?.ok_or_else(|| api_key_not_found(id))?;
+    let account = managed_account(tx, by, key.account)?;
     // Read again: the previous holder of the lock may have revoked it.
-    let key = tx.api_key(by.scope(), id).await?.ok_or_else(|| api_key_not_found(id))?;
+    let key = tx.api_key(by.scope(), id)?.ok_or_else(|| api_key_not_found(id))?;
     Ok((account, key))
 }
 
 /// Returns a key of a service account that the actor may revoke, and the account, locked in the same way.
-async fn managed_key(
-    tx: &mut Tx,
-    by: &Actor,
-    id: &KeyId,
-) -> Result<(Account, ServiceAccountKey), ServiceError> {
-    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(|| key_not_found(id))?;
-    let account = managed_account(tx, by, key.account).await?;
-    let key = tx.service_account_key(by.scope(), id).await?.ok_or_else(|| key_not_found(id))?;
+fn managed_key(tx: &mut Tx, by: &Actor, id: &KeyId) -> Result<(Account, ServiceAccountKey), ServiceError> {
+    let key = tx.service_account_key(by.scope(), id)?.ok_or_else(|| key_not_found(id))?;
+    let account = managed_account(tx, by, key.account)?;
+    let key = tx.service_account_key(by.scope(), id)?.ok_or_else(|| key_not_found(id))?;
     Ok((account, key))
 }
 

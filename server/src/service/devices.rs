@@ -60,7 +60,8 @@ pub enum EventKind {
 impl Services {
     /// Counts the devices of a list.
     pub async fn count_devices(&self, by: &Actor, filter: DeviceFilter) -> Result<u64, ServiceError> {
-        Ok(self.0.store.reader().await?.count_devices(by.scope(), &filter).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.count_devices(scope, &filter)).await
     }
 
     /// Returns the events of a device and its claim before the event with this key, newest first, with the
@@ -72,26 +73,31 @@ impl Services {
         before: Option<i64>,
         limit: u32,
     ) -> Result<(Vec<DeviceEvent>, Option<i64>), ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        let found = reader.device(by.scope(), device.id).await?;
-        let Device { id, claim, .. } = found.ok_or_else(|| ServiceError::not_found("device", device.id))?;
-        let subjects = vec![Subject::Device(id), Subject::Claim(claim)];
-        let filter = AuditFilter { subjects, ..AuditFilter::default() };
-        let page = PageRequest { size: Some(limit), after: before.map(|key| key.to_string()) };
-        let noted = reader.audit(by.scope(), &filter, &page).await?;
-        let reported = reader.reports_before(id, before.map(time_of), limit + 1).await?;
-        let more = noted.next.is_some() || noted.items.len() + reported.len() > limit as usize;
-        let noted =
-            noted.items.into_iter().map(|entry| DeviceEvent { key: entry.id, kind: EventKind::Noted(entry) });
-        let reported = reported.into_iter().map(|report| DeviceEvent {
-            key: key_at(report.received_at, report.entry.sequence),
-            kind: EventKind::Reported(report),
-        });
-        let mut events: Vec<_> = noted.chain(reported).collect();
-        events.sort_by_key(|event| Reverse(event.key));
-        events.truncate(limit as usize);
-        let next = events.last().filter(|_| more).map(|last| last.key);
-        Ok((events, next))
+        let (scope, id) = (by.scope(), device.id);
+        self.read(move |reader| {
+            let found = reader.device(scope, id)?;
+            let claim = found.ok_or_else(|| ServiceError::not_found("device", id))?.claim;
+            let subjects = vec![Subject::Device(id), Subject::Claim(claim)];
+            let filter = AuditFilter { subjects, ..AuditFilter::default() };
+            let page = PageRequest { size: Some(limit), after: before.map(|key| key.to_string()) };
+            let noted = reader.audit(scope, &filter, &page)?;
+            let reported = reader.reports_before(id, before.map(time_of), limit + 1)?;
+            let more = noted.next.is_some() || noted.items.len() + reported.len() > limit as usize;
+            let noted = noted
+                .items
+                .into_iter()
+                .map(|entry| DeviceEvent { key: entry.id, kind: EventKind::Noted(entry) });
+            let reported = reported.into_iter().map(|report| DeviceEvent {
+                key: key_at(report.received_at, report.entry.sequence),
+                kind: EventKind::Reported(report),
+            });
+            let mut events: Vec<_> = noted.chain(reported).collect();
+            events.sort_by_key(|event| Reverse(event.key));
+            events.truncate(limit as usize);
+            let next = events.last().filter(|_| more).map(|last| last.key);
+            Ok::<_, ServiceError>((events, next))
+        })
+        .await
     }
 
     /// Lists devices, oldest first.
@@ -101,19 +107,22 @@ impl Services {
         filter: DeviceFilter,
         page: PageRequest,
     ) -> Result<Page<Device>, ServiceError> {
-        Ok(self.0.store.reader().await?.devices(by.scope(), &filter, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.devices(scope, &filter, &page)).await
     }
 
     /// Shows a device, its requests, reports and history.
     pub async fn device(&self, by: &Actor, id: DeviceId) -> Result<DeviceView, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        let device =
-            reader.device(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("device", id))?;
-        let requests = reader.requests(by.scope(), Some(id), MAX_REQUESTS).await?;
-        let reports = reader.reports(id, SHOWN_REPORTS).await?;
-        let filter = AuditFilter { subjects: vec![Subject::Device(id)], ..AuditFilter::default() };
-        let history = reader.audit(by.scope(), &filter, &PageRequest::default()).await?.items;
-        Ok(DeviceView { device, requests, reports, history })
+        let scope = by.scope();
+        self.read(move |reader| {
+            let device = reader.device(scope, id)?.ok_or_else(|| ServiceError::not_found("device", id))?;
+            let requests = reader.requests(scope, Some(id), MAX_REQUESTS)?;
+            let reports = reader.reports(id, SHOWN_REPORTS)?;
+            let filter = AuditFilter { subjects: vec![Subject::Device(id)], ..AuditFilter::default() };
+            let history = reader.audit(scope, &filter, &PageRequest::default())?.items;
+            Ok::<_, ServiceError>(DeviceView { device, requests, reports, history })
+        })
+        .await
     }
 
     /// Returns the device of a claim, after creating it if it never made a request, so that a device can be
@@ -124,30 +133,26 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    tx.lock_claim(claim).await?;
-                    let claim = tx
-                        .claim(by.scope(), claim)
-                        .await?
-                        .ok_or_else(|| ServiceError::not_found("claim", claim))?;
-                    if let Some(device) = tx.device_of_claim(claim.id).await? {
-                        return Ok(device);
-                    }
-                    if claim.released_at.is_some() {
-                        return Err(ServiceError::not_found("claim", claim.id));
-                    }
-                    let device = Device::new(services.0.ids.device(now), claim.id, claim.customer, now);
-                    tx.save_device(&device).await?;
-                    Ok(device)
-                })
+                tx.lock_claim(claim)?;
+                let claim =
+                    tx.claim(by.scope(), claim)?.ok_or_else(|| ServiceError::not_found("claim", claim))?;
+                if let Some(device) = tx.device_of_claim(claim.id)? {
+                    return Ok(device);
+                }
+                if claim.released_at.is_some() {
+                    return Err(ServiceError::not_found("claim", claim.id));
+                }
+                let device = Device::new(services.0.ids.device(now), claim.id, claim.customer, now);
+                tx.save_device(&device)?;
+                Ok(device)
             })
             .await
     }
 
     /// Lists the requests that wait for approval, oldest first; at most 1,000.
     pub async fn list_requests(&self, by: &Actor) -> Result<Vec<ApprovalRequest>, ServiceError> {
-        Ok(self.0.store.reader().await?.requests(by.scope(), None, MAX_REQUESTS).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.requests(scope, None, MAX_REQUESTS)).await
     }
 
     /// Approves exactly this key with the hardware that it was shown with.
@@ -157,15 +162,12 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let device = device_for_update(tx, &by, id).await?;
-                    let request = approval_request(tx, id, key).await?;
-                    tx.approve_request(id, key, now).await?;
-                    let detail = json!({"key": key, "replaced": request.replaced});
-                    services.note_device(tx, &by, Action::RequestApproved, &device, detail);
-                    Ok(())
-                })
+                let device = device_for_update(tx, &by, id)?;
+                let request = approval_request(tx, id, key)?;
+                tx.approve_request(id, key, now)?;
+                let detail = json!({"key": key, "replaced": request.replaced});
+                services.note_device(tx, &by, Action::RequestApproved, &device, detail);
+                Ok(())
             })
             .await
     }
@@ -176,19 +178,16 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let mut device = device_for_update(tx, &by, id).await?;
-                    let request = approval_request(tx, id, key).await?;
-                    tx.delete_request(id, key).await?;
-                    if tx.requests(by.scope(), Some(id), 1).await?.is_empty() {
-                        device.state = device.state.refuse();
-                        tx.save_device(&device).await?;
-                    }
-                    let detail = json!({"key": key, "replaced": request.replaced});
-                    services.note_device(tx, &by, Action::RequestRefused, &device, detail);
-                    Ok(())
-                })
+                let mut device = device_for_update(tx, &by, id)?;
+                let request = approval_request(tx, id, key)?;
+                tx.delete_request(id, key)?;
+                if tx.requests(by.scope(), Some(id), 1)?.is_empty() {
+                    device.state = device.state.refuse();
+                    tx.save_device(&device)?;
+                }
+                let detail = json!({"key": key, "replaced": request.replaced});
+                services.note_device(tx, &by, Action::RequestRefused, &device, detail);
+                Ok(())
             })
             .await
     }
@@ -258,14 +257,11 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let device = device_for_update(tx, &by, id).await?;
-                    tx.insert_reset_ticket(ticket).await?;
-                    let detail = json!({"expires_at": expires_at});
-                    services.note_device(tx, &by, Action::ResetTicketMinted, &device, detail);
-                    Ok::<_, ServiceError>(())
-                })
+                let device = device_for_update(tx, &by, id)?;
+                tx.insert_reset_ticket(ticket)?;
+                let detail = json!({"expires_at": expires_at});
+                services.note_device(tx, &by, Action::ResetTicketMinted, &device, detail);
+                Ok::<_, ServiceError>(())
             })
             .await?;
         Ok((secret, expires_at))
@@ -287,15 +283,11 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, change, detail) =
-                    (services.clone(), by.clone(), change.clone(), detail.clone());
-                Box::pin(async move {
-                    let mut device = device_for_update(tx, &by, id).await?;
-                    change(&mut device)?;
-                    tx.save_device(&device).await?;
-                    services.note_device(tx, &by, action, &device, detail);
-                    Ok(device)
-                })
+                let mut device = device_for_update(tx, &by, id)?;
+                change(&mut device)?;
+                tx.save_device(&device)?;
+                services.note_device(tx, &by, action, &device, detail.clone());
+                Ok(device)
             })
             .await
     }
@@ -305,10 +297,10 @@ impl Services {
     }
 }
 
-async fn device_for_update(tx: &mut Tx, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
-    tx.device_for_update(by.scope(), id).await?.ok_or_else(|| ServiceError::not_found("device", id))
+fn device_for_update(tx: &mut Tx, by: &Actor, id: DeviceId) -> Result<Device, ServiceError> {
+    tx.device_for_update(by.scope(), id)?.ok_or_else(|| ServiceError::not_found("device", id))
 }
 
-async fn approval_request(tx: &mut Tx, id: DeviceId, key: Sha256) -> Result<ApprovalRequest, ServiceError> {
-    tx.request(id, key).await?.ok_or_else(|| ServiceError::not_found("request with key", key))
+fn approval_request(tx: &mut Tx, id: DeviceId, key: Sha256) -> Result<ApprovalRequest, ServiceError> {
+    tx.request(id, key)?.ok_or_else(|| ServiceError::not_found("request with key", key))
 }

@@ -59,14 +59,19 @@ impl Services {
     /// Runs every check and returns the worst findings first: at most 100 of each check, then the number of
     /// further ones. Reads all claims.
     pub async fn doctor(&self, by: &Actor) -> Result<Vec<Finding>, ServiceError> {
-        let mut found = Findings::default();
-        let mut reader = self.0.store.reader().await?;
-        check_claims(&mut reader, by.scope(), self.settings(), &mut found).await?;
-        self.check_tokens(&mut reader, by.scope(), &mut found).await?;
+        let (services, scope) = (self.clone(), by.scope());
+        let found = self.read(move |reader| {
+            let mut found = Findings::default();
+            check_claims(reader, scope, services.settings(), &mut found)?;
+            services.check_tokens(reader, scope, &mut found)?;
+            if scope == Scope::Operator {
+                services.check_artifacts(reader, &mut found)?;
+                check_confusable_names(reader, &mut found)?;
+            }
+            Ok::<_, ServiceError>(found)
+        });
+        let mut found = found.await?;
         if by.scope() == Scope::Operator {
-            self.check_artifacts(&mut reader, &mut found).await?;
-            check_confusable_names(&mut reader, &mut found).await?;
-            drop(reader);
             self.check_database(&mut found).await?;
             for problem in self.0.store.integrity().await? {
                 let advice = format!("The database file is damaged: {problem}. Restore it from a backup.");
@@ -99,7 +104,7 @@ impl Services {
         Ok(())
     }
 
-    async fn check_tokens(
+    fn check_tokens(
         &self,
         reader: &mut Reader,
         scope: Scope,
@@ -108,7 +113,7 @@ impl Services {
         let now = self.now();
         let mut after = None;
         loop {
-            let Page { items, next } = reader.tokens(scope, None, &whole_page(after)).await?;
+            let Page { items, next } = reader.tokens(scope, None, &whole_page(after))?;
             for token in items.iter().filter(|token| token.standing(now) == TokenStanding::Expired) {
                 let advice = format!(
                     "Token {:?} has expired: devices that show it are refused. Revoke it, or put a new one \
@@ -124,11 +129,11 @@ impl Services {
         }
     }
 
-    async fn check_artifacts(&self, reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
+    fn check_artifacts(&self, reader: &mut Reader, found: &mut Findings) -> Result<(), ServiceError> {
         let mut after = None;
         loop {
             let Page { items, next } =
-                reader.artifacts(Scope::Operator, ArtifactsOf::Anybody, &whole_page(after)).await?;
+                reader.artifacts(Scope::Operator, ArtifactsOf::Anybody, &whole_page(after))?;
             for artifact in items {
                 let path = self.artifact_path(artifact.sha256);
                 let problem = match fs::metadata(&path) {
@@ -158,17 +163,17 @@ impl Services {
 }
 
 /// Checks all claims, page by page, so that any number of them needs the memory of one page.
-async fn check_claims(
+fn check_claims(
     reader: &mut Reader,
     scope: Scope,
     settings: &Settings,
     found: &mut Findings,
 ) -> Result<(), ServiceError> {
-    let customers = customers_by_id(reader, scope).await?;
+    let customers = customers_by_id(reader, scope)?;
     let mut after = None;
     loop {
         let page = whole_page(after);
-        let Page { items, next } = reader.claims(scope, &ClaimFilter::default(), &page).await?;
+        let Page { items, next } = reader.claims(scope, &ClaimFilter::default(), &page)?;
         for claim in &items {
             check_identifiers(claim, &settings.models, found);
             check_claim(claim, &customers, !settings.tpm_roots.is_empty(), found);
@@ -181,7 +186,7 @@ async fn check_claims(
 }
 
 /// Returns the customers' names, and whether each has a default configuration.
-async fn customers_by_id(
+fn customers_by_id(
     reader: &mut Reader,
     scope: Scope,
 ) -> Result<HashMap<CompanyId, (Name, bool)>, ServiceError> {
@@ -190,7 +195,7 @@ async fn customers_by_id(
     loop {
         let kind = Some(CompanyKind::Customer);
         let Page { items, next } =
-            reader.companies(scope, &CompanyFilter::of_kind(kind), &whole_page(after)).await?;
+            reader.companies(scope, &CompanyFilter::of_kind(kind), &whole_page(after))?;
         customers
             .extend(items.into_iter().map(|one| (one.id, (one.name, one.default_configuration.is_some()))));
         if next.is_none() {

@@ -31,54 +31,48 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, dpc, title) = (services.clone(), by.clone(), dpc.clone(), title.clone());
-                Box::pin(async move {
-                    check_artifact(tx, "dpc", None, &dpc.artifact).await?;
-                    let was = tx.dpc(&dpc.name).await?;
-                    let name = || dpc.name.to_string().parse::<Name>();
-                    let title = match title.or_else(|| was.as_ref().map(|was| was.title.clone())) {
-                        Some(title) => title,
-                        None => name().map_err(|error| ServiceError::invalid("title", error))?,
-                    };
-                    let created_at = was.map_or(now, |was| was.created_at);
-                    let new = CatalogueDpc { title, dpc, created_at, updated_at: now };
-                    tx.save_dpc(&new).await?;
-                    let detail = json!({"name": new.dpc.name, "version": new.dpc.version});
-                    services.note(tx, &by, Action::DpcSaved, Subject::Unknown, None, detail);
-                    Ok(new)
-                })
+                check_artifact(tx, "dpc", None, &dpc.artifact)?;
+                let was = tx.dpc(&dpc.name)?;
+                let name = || dpc.name.to_string().parse::<Name>();
+                let title = match title.clone().or_else(|| was.as_ref().map(|was| was.title.clone())) {
+                    Some(title) => title,
+                    None => name().map_err(|error| ServiceError::invalid("title", error))?,
+                };
+                let created_at = was.map_or(now, |was| was.created_at);
+                let new = CatalogueDpc { title, dpc: dpc.clone(), created_at, updated_at: now };
+                tx.save_dpc(&new)?;
+                let detail = json!({"name": new.dpc.name, "version": new.dpc.version});
+                services.note(tx, &by, Action::DpcSaved, Subject::Unknown, None, detail);
+                Ok(new)
             })
             .await
     }
 
     /// Lists the catalogue, by name.
     pub async fn list_dpcs(&self, page: PageRequest) -> Result<Page<CatalogueDpc>, ServiceError> {
-        Ok(self.0.store.reader().await?.dpcs(&page).await?)
+        self.read(move |reader| reader.dpcs(&page)).await
     }
 
     /// Finds a DPC by its name.
     pub async fn dpc(&self, name: &str) -> Result<CatalogueDpc, ServiceError> {
         let missing = || ServiceError::not_found("DPC", super::companies::quote_name(name));
         let name: DpcName = name.parse().map_err(|_| missing())?;
-        self.0.store.reader().await?.dpc(&name).await?.ok_or_else(missing)
+        self.read(move |reader| reader.dpc(&name)).await?.ok_or_else(missing)
     }
 
     /// Removes a DPC from the catalogue. Configurations that were made from it keep it.
     pub async fn delete_dpc(&self, by: &Actor, name: &str) -> Result<(), ServiceError> {
         check_operator(by)?;
-        let found = self.dpc(name).await?;
+        let name = self.dpc(name).await?.dpc.name;
         let (services, by) = (self.clone(), by.clone());
         self.0
             .store
             .write(move |tx| {
-                let (services, by, name) = (services.clone(), by.clone(), found.dpc.name.clone());
-                Box::pin(async move {
-                    if !tx.delete_dpc(&name).await? {
-                        return Err(ServiceError::not_found("DPC", name));
-                    }
-                    services.note(tx, &by, Action::DpcDeleted, Subject::Unknown, None, json!({"name": name}));
-                    Ok(())
-                })
+                if !tx.delete_dpc(&name)? {
+                    return Err(ServiceError::not_found("DPC", &name));
+                }
+                services.note(tx, &by, Action::DpcDeleted, Subject::Unknown, None, json!({"name": name}));
+                Ok(())
             })
             .await
     }

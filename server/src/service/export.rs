@@ -10,7 +10,7 @@ use crate::{
         actor::{Actor, Scope},
         claim::{Claim, MANUFACTURE_DATE},
     },
-    store::{ClaimFilter, MAX_ROWS, PageRequest, ResellerCursor},
+    store::{ClaimFilter, MAX_ROWS, PageRequest, Reader, ResellerCursor},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use std::borrow::Cow;
@@ -83,6 +83,7 @@ pub struct ClaimExport {
 }
 
 /// The position at which the export continues.
+#[derive(Clone)]
 enum Next {
     /// After this claim, in the order of ids.
     Id(Option<String>),
@@ -128,19 +129,21 @@ impl ClaimExport {
     /// Reads a page, and returns the position of the next one.
     async fn read_page(&self) -> Result<(Vec<Claim>, Next), ServiceError> {
         self.services.check_still_acts(&self.by).await?;
-        let mut reader = self.services.0.store.reader().await?;
-        match (&self.next, self.by.scope()) {
+        let filter = self.filter.clone();
+        match (self.next.clone(), self.by.scope()) {
             (Next::End, _) => Ok((Vec::new(), Next::End)),
             (Next::OfReseller(after), Scope::Reseller(reseller)) => {
-                let claims = reader.claims_of_reseller(reseller, &[], *after, MAX_ROWS).await?;
+                let read =
+                    move |reader: &mut Reader| reader.claims_of_reseller(reseller, &[], after, MAX_ROWS);
+                let claims = self.services.read(read).await?;
                 let next = claims
                     .last()
                     .map_or(Next::End, |last| Next::OfReseller(Some(ResellerCursor::after_claim(last))));
                 Ok((claims, next))
             }
             (Next::Id(after), scope) => {
-                let page = PageRequest { size: Some(MAX_ROWS), after: after.clone() };
-                let page = reader.claims(scope, &self.filter, &page).await?;
+                let page = PageRequest { size: Some(MAX_ROWS), after };
+                let page = self.services.read(move |reader| reader.claims(scope, &filter, &page)).await?;
                 Ok((page.items, page.next.map_or(Next::End, |next| Next::Id(Some(next)))))
             }
             (Next::OfReseller(_), _) => Err(ServiceError::OperatorOnly),

@@ -8,7 +8,7 @@ use crate::{
         claim::{Claim, ClaimSets, MAX_SETS},
         factory::{FactoryRecord, Relation, lookup_keys},
     },
-    store::Tx,
+    store::{StoreError, Tx},
 };
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
@@ -82,31 +82,25 @@ impl Services {
     ) -> Result<Vec<Registration>, ServiceError> {
         let company = organisation(by)?;
         let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by, devices) = (services.clone(), by.clone(), devices.clone());
-                Box::pin(async move { services.register_all(tx, &by, company, devices).await })
-            })
-            .await
+        self.0.store.write(move |tx| services.register_all(tx, &by, company, &devices)).await
     }
 
-    async fn register_all(
+    fn register_all(
         &self,
         tx: &mut Tx,
         by: &Actor,
         company: CompanyId,
-        devices: Vec<HardwareIdentity>,
+        devices: &[HardwareIdentity],
     ) -> Result<Vec<Registration>, ServiceError> {
         // All at once, so that two requests that name the same devices wait for each other in one order.
         let keys: BTreeSet<String> = devices.iter().flat_map(lookup_keys).collect();
         let keys = Vec::from_iter(keys);
-        tx.hold_keys(&keys).await?;
+        tx.hold_keys(&keys)?;
         // So that a claim that somebody is ending has either ended or not, and cannot end in between.
-        tx.lock_claims_with(by.scope(), &keys).await?;
+        tx.lock_claims_with(by.scope(), &keys)?;
         let mut results = Vec::with_capacity(devices.len());
         for identity in devices {
-            results.push(self.register_one(tx, by, company, identity).await?);
+            results.push(self.register_one(tx, by, company, identity.clone())?);
         }
         let count = |wanted: fn(&Registration) -> bool| results.iter().filter(|one| wanted(one)).count();
         let new = count(|one| matches!(one, Registration::New(_)));
@@ -122,7 +116,7 @@ impl Services {
         Ok(results)
     }
 
-    async fn register_one(
+    fn register_one(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -131,14 +125,14 @@ impl Services {
     ) -> Result<Registration, ServiceError> {
         let keys: Vec<String> = lookup_keys(&identity).into_iter().collect();
         let mut known = Vec::new();
-        for record in tx.factory_records(&[company], &keys).await? {
+        for record in tx.factory_records(&[company], &keys)? {
             match record.relation(&identity) {
                 Relation::Other => {}
                 Relation::Same => known.push(record),
                 Relation::Contradicts(kind) => return Ok(Registration::Refused(contradiction_text(kind))),
             }
         }
-        let claims = tx.claims_with(by.scope(), &keys).await?;
+        let claims = tx.claims_with(by.scope(), &keys)?;
         let (mut known, was) = match known.as_slice() {
             [] => (self.new_record(by, company, identity), None),
             [one] => (one.with_latest_identity(&identity), Some(one.clone())),
@@ -150,7 +144,7 @@ impl Services {
         };
         let mut registered = Registered { record: known.id, claim: None, withheld: None };
         if let Some(claim) = claim {
-            match self.give_key(tx, by, claim, &known).await? {
+            match self.give_key(tx, by, claim, &known)? {
                 Given::Nothing => registered.claim = Some(claim.id),
                 Given::Withheld(why) => registered.withheld = Some(why),
                 Given::Key => {
@@ -161,12 +155,12 @@ impl Services {
         }
         match was {
             None => {
-                tx.insert_factory_record(&known).await?;
+                tx.insert_factory_record(&known)?;
                 Ok(Registration::New(registered))
             }
             Some(was) if was == known => Ok(Registration::Already(registered)),
             Some(was) => {
-                tx.update_factory_record(&known).await?;
+                tx.update_factory_record(&known)?;
                 let same = was.identity == known.identity;
                 Ok(if same { Registration::Already(registered) } else { Registration::Updated(registered) })
             }
@@ -187,7 +181,7 @@ impl Services {
 
     /// Adds the registered key to a claim that has none, if its owner lets factories do so and no device
     /// has enrolled under it.
-    async fn give_key(
+    fn give_key(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -195,14 +189,14 @@ impl Services {
         record: &FactoryRecord,
     ) -> Result<Given, ServiceError> {
         let Some(with_key) = with_key(claim, record) else { return Ok(Given::Nothing) };
-        if tx.device_of_claim(claim.id).await?.is_some_and(|device| device.has_enrolled()) {
+        if tx.device_of_claim(claim.id)?.is_some_and(|device| device.has_enrolled()) {
             return Ok(Given::Withheld(ENROLLED));
         }
-        let owner = tx.company(Scope::Operator, claim.customer).await?;
+        let owner = tx.company(Scope::Operator, claim.customer)?;
         if !owner.is_some_and(|owner| owner.factory_keys) {
             return Ok(Given::Withheld(NOT_ALLOWED));
         }
-        tx.set_claim_sets(claim, &with_key).await?;
+        tx.set_claim_sets(claim, &with_key)?;
         let detail = json!({"record": record.id});
         let subject = Subject::Claim(claim.id);
         self.note(tx, by, Action::ClaimKeyRegistered, subject, Some(claim.customer), detail);
@@ -211,18 +205,17 @@ impl Services {
 
     /// Returns new claims with the keys that their organisations' factories registered, each with the
     /// record of its key; `None` if no factory ever registered anything.
-    pub(super) async fn with_registered_keys(
-        &self,
+    pub(super) fn with_registered_keys(
         tx: &mut Tx,
         claims: &[Claim],
     ) -> Result<Option<Vec<WithKey>>, ServiceError> {
-        if !tx.has_factory_records().await? {
+        if !tx.has_factory_records()? {
             return Ok(None);
         }
         let companies = claims.iter().flat_map(|claim| [Some(claim.customer), claim.reseller]);
         let companies: Vec<CompanyId> = companies.flatten().collect::<BTreeSet<_>>().into_iter().collect();
         let keys: Vec<String> = claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect();
-        let records = ByKey::new(tx.factory_records(&companies, &keys).await?, FactoryRecord::lookup_keys);
+        let records = ByKey::new(tx.factory_records(&companies, &keys)?, FactoryRecord::lookup_keys);
         let given = |claim: &Claim| {
             let keys = claim.sets.lookup_keys();
             let able = |record| with_key(claim, record).map(|claim| WithKey { claim, from: Some(record.id) });
@@ -245,9 +238,14 @@ impl Services {
         let company = organisation(by)?;
         let keys: BTreeSet<String> = devices.iter().flat_map(lookup_keys).collect();
         let keys = Vec::from_iter(keys);
-        let mut reader = self.0.store.reader().await?;
-        let claims = reader.claims_with(by.scope(), &keys).await?;
-        let records = reader.factory_records(&[company], &keys).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| {
+            Ok::<_, StoreError>((
+                reader.claims_with(scope, &keys)?,
+                reader.factory_records(&[company], &keys)?,
+            ))
+        });
+        let (claims, records) = found.await?;
         let claims = ByKey::new(claims, |claim: &Claim| {
             claim.sets.lookup_keys().into_iter().chain(claim.sets.search_keys()).collect()
         });

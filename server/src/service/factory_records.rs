@@ -20,7 +20,8 @@ impl Services {
         filter: FactoryFilter,
         page: PageRequest,
     ) -> Result<Page<FactoryRecord>, ServiceError> {
-        Ok(self.0.store.reader().await?.list_factory_records(by.scope(), &filter, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.list_factory_records(scope, &filter, &page)).await
     }
 
     /// Shows a record.
@@ -29,7 +30,8 @@ impl Services {
         by: &Actor,
         id: FactoryRecordId,
     ) -> Result<FactoryRecord, ServiceError> {
-        let found = self.0.store.reader().await?.factory_record(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.factory_record(scope, id)).await?;
         found.ok_or_else(|| record_not_found(id))
     }
 
@@ -44,27 +46,21 @@ impl Services {
         id: FactoryRecordId,
     ) -> Result<Option<ClaimId>, ServiceError> {
         let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move { services.delete_record(tx, &by, id).await })
-            })
-            .await
+        self.0.store.write(move |tx| services.delete_record(tx, &by, id)).await
     }
 
-    async fn delete_record(
+    fn delete_record(
         &self,
         tx: &mut Tx,
         by: &Actor,
         id: FactoryRecordId,
     ) -> Result<Option<ClaimId>, ServiceError> {
-        let record = record_for_update(tx, by, id).await?;
+        let record = record_for_update(tx, by, id)?;
         let claim = match record.claim {
-            Some(claim) => self.withdraw_key(tx, by, &record, claim).await?,
+            Some(claim) => self.withdraw_key(tx, by, &record, claim)?,
             None => None,
         };
-        tx.delete_factory_record(id).await?;
+        tx.delete_factory_record(id)?;
         let detail = json!({"record": id, "key": record.key(), "claim": claim});
         let subject = Subject::Company(record.company);
         self.note(tx, by, Action::FactoryRecordDeleted, subject, Some(record.company), detail);
@@ -72,18 +68,18 @@ impl Services {
     }
 
     /// Removes a record's key from the claim that received it. Returns the claim, if it still had the key.
-    async fn withdraw_key(
+    fn withdraw_key(
         &self,
         tx: &mut Tx,
         by: &Actor,
         record: &FactoryRecord,
         claim: ClaimId,
     ) -> Result<Option<ClaimId>, ServiceError> {
-        tx.lock_claim(claim).await?;
+        tx.lock_claim(claim)?;
         // Not in the actor's own scope: a customer's record gives its key to a claim that a reseller made.
-        let found = tx.claim(Scope::Operator, claim).await?;
+        let found = tx.claim(Scope::Operator, claim)?;
         let Some(was) = found.filter(|claim| claim.released_at.is_none()) else { return Ok(None) };
-        let device = tx.device_of_claim(claim).await?;
+        let device = tx.device_of_claim(claim)?;
         match record.withdraw_from(&was, device.as_ref()) {
             Withdrawal::Nothing => Ok(None),
             Withdrawal::InUse => Err(ServiceError::Conflict(format!(
@@ -91,7 +87,7 @@ impl Services {
                  deprovision the device, and delete the record then."
             ))),
             Withdrawal::Key(now) => {
-                tx.set_claim_sets(&was, &now).await?;
+                tx.set_claim_sets(&was, &now)?;
                 let detail = json!({"record": record.id, "key": record.key()});
                 let subject = Subject::Claim(claim);
                 self.note(tx, by, Action::ClaimKeyWithdrawn, subject, Some(was.customer), detail);
@@ -103,16 +99,12 @@ impl Services {
 
 /// Returns a record, locked until the transaction ends: nobody registers it again, and no claim gets its
 /// key.
-async fn record_for_update(
-    tx: &mut Tx,
-    by: &Actor,
-    id: FactoryRecordId,
-) -> Result<FactoryRecord, ServiceError> {
-    let mut record = tx.factory_record(by.scope(), id).await?.ok_or_else(|| record_not_found(id))?;
+fn record_for_update(tx: &mut Tx, by: &Actor, id: FactoryRecordId) -> Result<FactoryRecord, ServiceError> {
+    let mut record = tx.factory_record(by.scope(), id)?.ok_or_else(|| record_not_found(id))?;
     loop {
         let keys: Vec<String> = record.lookup_keys().into_iter().collect();
-        tx.hold_keys(&keys).await?;
-        let now = tx.factory_record(by.scope(), id).await?.ok_or_else(|| record_not_found(id))?;
+        tx.hold_keys(&keys)?;
+        let now = tx.factory_record(by.scope(), id)?.ok_or_else(|| record_not_found(id))?;
         if now.lookup_keys().into_iter().eq(keys) {
             return Ok(now);
         }

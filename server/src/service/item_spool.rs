@@ -58,7 +58,7 @@ impl ItemSpool {
         self.items
     }
 
-    /// Whether it is empty.
+    /// Returns true if it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.items == 0

@@ -21,7 +21,8 @@ impl Services {
         of: &Company,
         page: PageRequest,
     ) -> Result<Page<Link>, ServiceError> {
-        Ok(self.0.store.reader().await?.links(by.scope(), of, &page).await?)
+        let (scope, of) = (by.scope(), of.clone());
+        self.read(move |reader| reader.links(scope, &of, &page)).await
     }
 
     /// Links a reseller, vendor or EMM to a customer, or ends the link. A reseller's vendors lose their
@@ -41,41 +42,38 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    // A customer decides for itself with whom it works.
-                    customer_of(tx, &by, customer).await?;
-                    let found = tx.company(Scope::Operator, company).await?;
-                    if found.is_none_or(|found| found.kind == CompanyKind::Customer) {
-                        return Err(ServiceError::not_found("reseller, vendor or EMM", company));
-                    }
-                    if !works {
-                        return services.end_links(tx, &by, company, customer).await;
-                    }
-                    if tx.link_companies(company, customer, now).await? {
-                        let (subject, detail) = (Subject::Company(company), json!({"customer": customer}));
-                        services.note(tx, &by, Action::CompanyLinked, subject, Some(customer), detail);
-                    }
-                    Ok(())
-                })
+                // A customer decides for itself with whom it works.
+                customer_of(tx, &by, customer)?;
+                let found = tx.company(Scope::Operator, company)?;
+                if found.is_none_or(|found| found.kind == CompanyKind::Customer) {
+                    return Err(ServiceError::not_found("reseller, vendor or EMM", company));
+                }
+                if !works {
+                    return services.end_links(tx, &by, company, customer);
+                }
+                if tx.link_companies(company, customer, now)? {
+                    let (subject, detail) = (Subject::Company(company), json!({"customer": customer}));
+                    services.note(tx, &by, Action::CompanyLinked, subject, Some(customer), detail);
+                }
+                Ok(())
             })
             .await
     }
 
-    async fn end_links(
+    fn end_links(
         &self,
         tx: &mut Tx,
         by: &Actor,
         company: CompanyId,
         customer: CompanyId,
     ) -> Result<(), ServiceError> {
-        let vendors = tx.vendors_working_for(company, customer).await?;
-        if !tx.unlink_companies(company, customer).await? {
+        let vendors = tx.vendors_working_for(company, customer)?;
+        if !tx.unlink_companies(company, customer)? {
             return Ok(());
         }
         for gone in std::iter::once(company).chain(vendors) {
-            tx.unlink_companies(gone, customer).await?;
-            let ended = tx.end_vacations(gone, customer).await?;
+            tx.unlink_companies(gone, customer)?;
+            let ended = tx.end_vacations(gone, customer)?;
             let detail = json!({"customer": customer, "temporary_releases_ended": ended});
             let subject = Subject::Company(gone);
             self.note(tx, by, Action::CompanyUnlinked, subject, Some(customer), detail);

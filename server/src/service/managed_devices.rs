@@ -78,23 +78,20 @@ impl Services {
         let sequence = self
             .0
             .store
-            .write_batched(move |tx| {
-                let (services, report) = (services.clone(), Arc::clone(&report));
-                Box::pin(async move { services.take_report(tx, who, &report, now).await })
-            })
+            .write(move |tx| services.take_report(tx, who, &report, now))
             .await?
             .map_err(|refusal| self.refuse(refusal))?;
         Ok(Acknowledged { sequence, server_time: now })
     }
 
-    async fn take_report(
+    fn take_report(
         &self,
         tx: &mut Tx,
         who: DeviceIdentityCert,
         report: &Report,
         now: Timestamp,
     ) -> Result<Result<u64, Refusal>, ServiceError> {
-        let mut facts = match self.facts(tx, who, now).await? {
+        let mut facts = match self.facts(tx, who, now)? {
             Ok(facts) => facts,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -103,17 +100,17 @@ impl Services {
         let before = facts.device.clone();
         if let Some(outcome) = &report.outcome {
             take_outcome(&mut facts.device, who.generation, outcome, now);
-            self.take_installed(&mut facts, who.generation, outcome).await?;
+            self.take_installed(tx, &mut facts, who.generation, outcome)?;
         }
         if fresh.is_empty() && facts.device == before {
             return Ok(Ok(facts.sequence));
         }
         facts.device.last_said.at = Some(now);
-        tx.insert_reports(who.device, who.generation, &fresh, now).await?;
-        tx.save_device_in_batch(facts.device.clone());
+        tx.insert_reports(who.device, who.generation, &fresh, now)?;
+        tx.save_device(&facts.device)?;
         let active = facts.device.active.as_ref().filter(|_| facts.device.active != before.active);
         if let Some(active) = active.filter(|_| facts.requests) {
-            tx.remove_answered_request(who.device, active.key.digest()).await?;
+            tx.remove_answered_request(who.device, active.key.digest())?;
         }
         let detail = json!({
             "kind": report.outcome.as_ref().map_or("progress", outcome_name),
@@ -129,8 +126,9 @@ impl Services {
 
     /// Records what a newly managed device runs: its assignment, unless that has changed since. From the
     /// first check-in on, the device reports this itself.
-    async fn take_installed(
+    fn take_installed(
         &self,
+        tx: &mut Tx,
         facts: &mut ManagedFacts,
         generation: Generation,
         outcome: &Outcome,
@@ -141,11 +139,12 @@ impl Services {
             return Ok(());
         }
         let assignment = match facts.assigned {
-            Some(assigned) => self.assignment(assigned).await?,
+            Some(assigned) => self.assignment_in(tx, assigned)?,
             None => None,
         };
+        let lead = facts.device.version_lead;
         facts.device.last_said.installed =
-            assignment.filter(|one| one.version() == version).map(|one| one.installed());
+            assignment.filter(|one| one.version(lead) == version).map(|one| one.installed(lead));
         Ok(())
     }
 
@@ -177,16 +176,13 @@ impl Services {
         let facts = self
             .0
             .store
-            .write_batched(move |tx| {
-                let (services, said) = (services.clone(), Arc::clone(&said));
-                Box::pin(async move { services.take_check_in(tx, who, network, &said, now).await })
-            })
+            .write(move |tx| services.take_check_in(tx, who, network, &said, now))
             .await?
             .map_err(|refusal| self.refuse(refusal))?;
         self.news(who, &check_in, &facts, now).await
     }
 
-    async fn take_check_in(
+    fn take_check_in(
         &self,
         tx: &mut Tx,
         who: DeviceIdentityCert,
@@ -194,7 +190,7 @@ impl Services {
         said: &CheckIn,
         now: Timestamp,
     ) -> Result<Result<Box<ManagedFacts>, Refusal>, ServiceError> {
-        let mut facts = match self.facts(tx, who, now).await? {
+        let mut facts = match self.facts(tx, who, now)? {
             Ok(facts) => facts,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -205,8 +201,8 @@ impl Services {
         last.healthy = Some(said.healthy);
         last.installed.clone_from(&said.installed);
         last.failed_version = said.failed_version;
-        tx.save_device_in_batch(facts.device.clone());
-        draw_later_version(tx, &mut facts, said, now).await?;
+        raise_versions(&mut facts, said, now);
+        tx.save_device(&facts.device)?;
         if self.renews_certificate(who, said) {
             let detail = json!({"generation": who.generation});
             let event = device_event(now, Action::CertificateRenewed, who.device, &facts.device, detail);
@@ -215,7 +211,8 @@ impl Services {
         Ok(Ok(Box::new(facts)))
     }
 
-    /// Whether the answer brings a new certificate: the device asks for one, or has an older authority's.
+    /// Returns true if the answer brings a new certificate: the device asks for one, or has an older
+    /// authority's.
     fn renews_certificate(&self, who: DeviceIdentityCert, said: &CheckIn) -> bool {
         said.renew_certificate || who.issuer != self.0.signer.certificate_issuer()
     }
@@ -261,13 +258,15 @@ impl Services {
             return Ok(news);
         };
         news.owner = assignment.configuration.document.contact.owner(&facts.customer_name);
+        let version_lead = facts.device.version_lead;
         // A device that is about to enroll again gets its payload with the new grant.
         if let Some(Enrollment { key, generation }) = enrollment
             && news.commands.is_empty()
-            && is_new_version(said, assignment.version())
+            && is_new_version(said, assignment.version(version_lead))
         {
             let (generation, key_digest) = (*generation, key.digest());
-            let to = Recipient { device: who.device, generation, key_digest, nonce: said.nonce };
+            let to =
+                Recipient { device: who.device, generation, key_digest, nonce: said.nonce, version_lead };
             let payload: Payload = assignment.payload(to, now, self.settings().payload_lifetime);
             news.payload = Some(signer.sign_payload(&payload)?);
         }
@@ -275,7 +274,7 @@ impl Services {
     }
 
     /// Returns the facts for answering a request of this device, or the reason to refuse it.
-    async fn facts(
+    fn facts(
         &self,
         tx: &mut Tx,
         who: DeviceIdentityCert,
@@ -283,7 +282,7 @@ impl Services {
     ) -> Result<Result<ManagedFacts, Refusal>, ServiceError> {
         // A device that is unknown to this database enrolled with another one, or with a later state of
         // this one: it can only enroll again.
-        let Some(facts) = tx.managed_facts(who.device, who.generation).await? else {
+        let Some(facts) = tx.managed_facts(who.device, who.generation)? else {
             return Ok(Err(Refusal::with_detail(RefusalKind::ProofRequired, SUPERSEDED)));
         };
         let refusal = match facts.device.state.refusal() {
@@ -313,23 +312,16 @@ fn take_outcome(device: &mut Device, generation: Generation, outcome: &Outcome, 
     }
 }
 
-/// Draws a version above the one that the device runs, if its assignment has a lower one, which the device
-/// would always refuse.
-async fn draw_later_version(
-    tx: &mut Tx,
-    facts: &mut ManagedFacts,
-    said: &CheckIn,
-    now: Timestamp,
-) -> Result<(), ServiceError> {
-    let ManagedFacts { claim, assigned: Some(assigned), .. } = facts else { return Ok(()) };
+/// Raises the device's versions above the one that it runs, if its assignment has a lower one, which the
+/// device would always refuse.
+fn raise_versions(facts: &mut ManagedFacts, said: &CheckIn, now: Timestamp) {
+    let ManagedFacts { device, assigned: Some(assigned), .. } = facts else { return };
     let runs = said.installed.as_ref().map(|installed| installed.version);
-    if let Some(at) = runs.and_then(|runs| assigned.version_above(runs, now)) {
-        let at = tx.next_version(claim.customer, at).await?;
-        tx.set_claim_configuration(claim.id, claim.configuration, at).await?;
-        assigned.assigned_at = at;
-        tracing::warn!(device = %facts.device.id, version = at.0, "the device runs a later version than it is given");
+    if runs.is_some_and(|runs| device.lead_versions_above(runs, assigned, now)) {
+        tracing::warn!(
+            device = %device.id, lead = device.version_lead, "the device runs a later version than it is given"
+        );
     }
-    Ok(())
 }
 
 /// Returns the kind of an outcome for the audit trail.
@@ -341,7 +333,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Whether a payload of this version is worth sending.
+/// Returns true if a payload of this version is worth sending.
 fn is_new_version(said: &CheckIn, version: u64) -> bool {
     let newer = said.installed.as_ref().is_none_or(|installed| installed.version < version);
     newer && said.failed_version != Some(version)

@@ -82,7 +82,7 @@ use crate::{
     clock::Clock,
     domain::{admission::Refusal, ids::IdSource},
     entropy::{Entropy, EntropyError},
-    store::Store,
+    store::{Reader, Store, StoreError},
     tpm::TpmRoots,
 };
 use std::{
@@ -153,7 +153,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether this is a name or address of the server; an IPv6 address may be in brackets.
+    /// Returns true if this is a name or address of the server; an IPv6 address may be in brackets.
     #[must_use]
     pub fn is_own_host(&self, host: &str) -> bool {
         let named = self.names.iter().map(String::as_str).chain(self.url.as_ref().and_then(Url::host_str));
@@ -288,6 +288,18 @@ impl Services {
     /// [`ServiceError::Signer`] if one of the files is missing.
     pub fn trust_bundle(&self, known: u64) -> Result<TrustBundle, ServiceError> {
         Ok(self.0.signer.trust_bundle(known)?)
+    }
+
+    /// Reads from the database.
+    async fn read<T, E>(
+        &self,
+        job: impl FnOnce(&mut Reader) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, ServiceError>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Into<ServiceError> + Send + 'static,
+    {
+        self.0.store.read(job).await.map_err(Into::into)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

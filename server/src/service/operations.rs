@@ -18,15 +18,14 @@ use crate::{
         claim::Claim,
         operation::{ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work, next_turns},
     },
-    store::{DoneItem, Page, PageRequest, Tx},
+    store::{DoneItem, Page, PageRequest, Reader, Tx},
 };
 use serde_json::json;
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::Mutex;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId, OperationId},
     protocol::latest::ProofKind,
@@ -81,36 +80,31 @@ impl Services {
             .0
             .store
             .write(move |tx| {
-                let (services, by, items) = (services.clone(), by.clone(), Arc::clone(&items));
-                let operation = operation.clone();
-                Box::pin(async move {
-                    if tx.count_unfinished_operations(company).await? >= most {
-                        return Err(ServiceError::QuotaExceeded(format!(
-                            "There are {most} operations that are not finished. Wait for one, or cancel one."
-                        )));
+                if tx.count_unfinished_operations(company)? >= most {
+                    return Err(ServiceError::QuotaExceeded(format!(
+                        "There are {most} operations that are not finished. Wait for one, or cancel one."
+                    )));
+                }
+                tx.insert_operation(&operation)?;
+                let (mut items, mut position, mut bytes) =
+                    (items.lock().unwrap_or_else(PoisonError::into_inner), 0, 0);
+                items.rewind()?;
+                loop {
+                    let part = items.next(PART_ITEMS as usize, PART_BYTES)?;
+                    if part.is_empty() {
+                        break;
                     }
-                    tx.insert_operation(&operation).await?;
-                    let (mut items, mut position, mut bytes) = (items.lock().await, 0, 0);
-                    items.rewind()?;
-                    loop {
-                        let part = items.next(PART_ITEMS as usize, PART_BYTES)?;
-                        if part.is_empty() {
-                            break;
-                        }
-                        tx.insert_operation_items(operation.id, position, &part).await?;
-                        position += part.len();
-                        bytes += part
-                            .iter()
-                            .map(|one| one.echo.len() + one.work.len() + RESULT_BYTES)
-                            .sum::<usize>();
-                    }
-                    tx.set_operation_bytes(operation.id, bytes as u64).await?;
-                    services.make_room_for_operation(tx, company).await?;
-                    let detail = json!({"kind": operation.kind, "devices": operation.items});
-                    let subject = Subject::Operation(operation.id);
-                    services.note(tx, &by, Action::OperationStarted, subject, Some(company), detail);
-                    Ok::<_, ServiceError>(operation)
-                })
+                    tx.insert_operation_items(operation.id, position, &part)?;
+                    position += part.len();
+                    bytes +=
+                        part.iter().map(|one| one.echo.len() + one.work.len() + RESULT_BYTES).sum::<usize>();
+                }
+                tx.set_operation_bytes(operation.id, bytes as u64)?;
+                services.make_room_for_operation(tx, company)?;
+                let detail = json!({"kind": operation.kind, "devices": operation.items});
+                let subject = Subject::Operation(operation.id);
+                services.note(tx, &by, Action::OperationStarted, subject, Some(company), detail);
+                Ok::<_, ServiceError>(operation.clone())
             })
             .await?;
         self.0.operation_waits.notify_one();
@@ -118,15 +112,15 @@ impl Services {
     }
 
     /// Keeps a company's operations within its share of the disk by deleting early those that ended first.
-    async fn make_room_for_operation(&self, tx: &mut Tx, company: CompanyId) -> Result<(), ServiceError> {
+    fn make_room_for_operation(&self, tx: &mut Tx, company: CompanyId) -> Result<(), ServiceError> {
         let share = self.settings().operations_bytes;
-        let mut held = tx.operation_bytes(company).await?;
+        let mut held = tx.operation_bytes(company)?;
         if held <= share {
             return Ok(());
         }
-        for (id, bytes, has_ended) in tx.operation_sizes(company).await? {
+        for (id, bytes, has_ended) in tx.operation_sizes(company)? {
             if held > share && has_ended {
-                tx.delete_operation(id).await?;
+                tx.delete_operation(id)?;
                 held -= bytes;
             }
         }
@@ -141,7 +135,8 @@ impl Services {
 
     /// Returns an operation with its progress.
     pub async fn operation(&self, by: &Actor, id: OperationId) -> Result<Operation, ServiceError> {
-        let found = self.0.store.reader().await?.operation(by.scope(), id).await?;
+        let scope = by.scope();
+        let found = self.read(move |reader| reader.operation(scope, id)).await?;
         found.ok_or_else(|| ServiceError::not_found("operation", id))
     }
 
@@ -151,7 +146,8 @@ impl Services {
         by: &Actor,
         page: PageRequest,
     ) -> Result<Page<Operation>, ServiceError> {
-        Ok(self.0.store.reader().await?.operations(by.scope(), &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.operations(scope, &page)).await
     }
 
     /// Returns a part of an operation's results, in the order of the request: at most `limit` items, and
@@ -163,11 +159,14 @@ impl Services {
         from: u32,
         limit: u32,
     ) -> Result<Vec<DoneItem>, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        if reader.operation(by.scope(), id).await?.is_none() {
-            return Err(ServiceError::not_found("operation", id));
-        }
-        Ok(reader.operation_items(id, from, limit, PART_BYTES).await?)
+        let scope = by.scope();
+        self.read(move |reader| {
+            if reader.operation(scope, id)?.is_none() {
+                return Err(ServiceError::not_found("operation", id));
+            }
+            Ok(reader.operation_items(id, from, limit, PART_BYTES)?)
+        })
+        .await
     }
 
     /// Carries out operations for as long as the server runs.
@@ -193,7 +192,7 @@ impl Services {
     /// Does one part of an operation for every company that has one waiting; returns `false` if there was
     /// nothing to do.
     pub async fn work_once(&self) -> Result<bool, ServiceError> {
-        let waiting = self.0.store.reader().await?.unfinished_operations().await?;
+        let waiting = self.read(Reader::unfinished_operations).await?;
         let turns = {
             let mut last = self.0.operation_turns.lock().unwrap_or_else(PoisonError::into_inner);
             let turns = next_turns(&waiting, &last);
@@ -203,10 +202,7 @@ impl Services {
         let mut worked = false;
         for id in turns {
             let services = self.clone();
-            let part = self.0.store.write(move |tx| {
-                let services = services.clone();
-                Box::pin(async move { services.work_on_part(tx, id).await })
-            });
+            let part = self.0.store.write(move |tx| services.work_on_part(tx, id));
             match part.await {
                 Ok(done) => worked |= done,
                 // The other operations are not to blame; this one is tried again later.
@@ -226,19 +222,16 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let found = tx.operation_to_change(by.scope(), id).await?;
-                    let operation = found.ok_or_else(|| ServiceError::not_found("operation", id))?;
-                    if operation.done_at.is_some() {
-                        return Ok(());
-                    }
-                    tx.cancel_operation(id, services.now()).await?;
-                    let detail = json!({"done": operation.done, "devices": operation.items});
-                    let (action, of) = (Action::OperationCancelled, Some(operation.company));
-                    services.note(tx, &by, action, Subject::Operation(id), of, detail);
-                    Ok(())
-                })
+                let found = tx.operation_to_change(by.scope(), id)?;
+                let operation = found.ok_or_else(|| ServiceError::not_found("operation", id))?;
+                if operation.done_at.is_some() {
+                    return Ok(());
+                }
+                tx.cancel_operation(id, services.now())?;
+                let detail = json!({"done": operation.done, "devices": operation.items});
+                let (action, of) = (Action::OperationCancelled, Some(operation.company));
+                services.note(tx, &by, action, Subject::Operation(id), of, detail);
+                Ok(())
             })
             .await
     }
@@ -252,19 +245,16 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let found = tx.operation_to_change(by.scope(), id).await?;
-                    let operation = found.ok_or_else(|| ServiceError::not_found("operation", id))?;
-                    if operation.done_at.is_none() {
-                        let advice = "The operation has not ended. Wait for its end, or cancel it first.";
-                        return Err(ServiceError::Conflict(advice.to_owned()));
-                    }
-                    tx.delete_operation(id).await?;
-                    let (action, of) = (Action::OperationDeleted, Some(operation.company));
-                    services.note(tx, &by, action, Subject::Operation(id), of, json!({}));
-                    Ok(())
-                })
+                let found = tx.operation_to_change(by.scope(), id)?;
+                let operation = found.ok_or_else(|| ServiceError::not_found("operation", id))?;
+                if operation.done_at.is_none() {
+                    let advice = "The operation has not ended. Wait for its end, or cancel it first.";
+                    return Err(ServiceError::Conflict(advice.to_owned()));
+                }
+                tx.delete_operation(id)?;
+                let (action, of) = (Action::OperationDeleted, Some(operation.company));
+                services.note(tx, &by, action, Subject::Operation(id), of, json!({}));
+                Ok(())
             })
             .await
     }
@@ -275,47 +265,45 @@ impl Services {
         let mut forgotten = 0;
         loop {
             let ended =
-                self.0.store.reader().await?.operations_done_before(before, FORGOTTEN_AT_ONCE).await?;
+                self.read(move |reader| reader.operations_done_before(before, FORGOTTEN_AT_ONCE)).await?;
             if ended.is_empty() {
                 return Ok(forgotten);
             }
             for id in ended {
-                let deleted = self.0.store.write(move |tx| {
-                    Box::pin(async move { Ok::<_, ServiceError>(tx.delete_operation(id).await?) })
-                });
+                let deleted = self.0.store.write(move |tx| Ok::<_, ServiceError>(tx.delete_operation(id)?));
                 deleted.await?;
                 forgotten += 1;
             }
         }
     }
 
-    async fn work_on_part(&self, tx: &mut Tx, id: OperationId) -> Result<bool, ServiceError> {
-        let Some(operation) = tx.operation_to_do(id).await? else {
+    fn work_on_part(&self, tx: &mut Tx, id: OperationId) -> Result<bool, ServiceError> {
+        let Some(operation) = tx.operation_to_do(id)? else {
             return Ok(false);
         };
-        let work = tx.operation_work(&operation, PART_ITEMS, PART_BYTES).await?;
-        if !may_continue(tx, &operation).await? {
+        let work = tx.operation_work(&operation, PART_ITEMS, PART_BYTES)?;
+        if !may_continue(tx, &operation)? {
             let refused = vec![account_ended_result(); work.len()];
-            tx.save_results(&operation, &refused, self.now()).await?;
+            tx.save_results(&operation, &refused, self.now())?;
             return Ok(true);
         }
         let by = Actor::of_reseller(&operation.created_by, operation.company);
         let results = match operation.kind {
-            OperationKind::Claim => self.claim_part(tx, &by, &operation, work).await?,
+            OperationKind::Claim => self.claim_part(tx, &by, &operation, work)?,
             OperationKind::Unclaim | OperationKind::UpdateMetadata => {
                 let mut results = Vec::with_capacity(work.len());
                 for one in work {
-                    results.push(self.work_on(tx, &by, one).await?);
+                    results.push(self.work_on(tx, &by, one)?);
                 }
                 results
             }
         };
-        tx.save_results(&operation, &results, self.now()).await?;
+        tx.save_results(&operation, &results, self.now())?;
         Ok(true)
     }
 
     /// Claims the devices of one part together.
-    async fn claim_part(
+    fn claim_part(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -326,7 +314,7 @@ impl Services {
         let mut results: Vec<Option<ItemResult>> = Vec::with_capacity(work.len());
         let mut claims: Vec<(usize, Claim)> = Vec::new();
         for (position, one) in work.into_iter().enumerate() {
-            match self.prepare(tx, by, operation, one, &mut parties).await? {
+            match self.prepare(tx, by, operation, one, &mut parties)? {
                 Ok(claim) => {
                     claims.push((position, claim));
                     results.push(None);
@@ -335,7 +323,7 @@ impl Services {
             }
         }
         let asked: Vec<Claim> = claims.iter().map(|(_, claim)| claim.clone()).collect();
-        let taken = self.add_claims(tx, &asked).await?;
+        let taken = self.add_claims(tx, &asked)?;
         let mut fresh: Vec<ClaimId> = Vec::new();
         for ((position, claim), became) in claims.into_iter().zip(taken) {
             let result = match became {
@@ -344,7 +332,7 @@ impl Services {
                     ItemResult::success(id)
                 }
                 ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
-                    item_result(self.register_again(tx, by, id, claim).await.map(|claim| claim.id))?
+                    item_result(self.register_again(tx, by, id, &claim).map(|claim| claim.id))?
                 }
                 ClaimOutcome::Already { .. } => not_yours_result(OTHER_RESELLER),
                 ClaimOutcome::OtherOwner => not_yours_result(OTHER_OWNER),
@@ -364,7 +352,7 @@ impl Services {
     }
 
     /// Returns the claim that an item requests, or the reason why it is impossible.
-    async fn prepare(
+    fn prepare(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -401,7 +389,7 @@ impl Services {
         };
         let asked = (customer, configuration, protected);
         if let Entry::Vacant(unknown) = parties.0.entry(asked) {
-            unknown.insert(match check_parties(tx, by, &claim).await {
+            unknown.insert(match check_parties(tx, by, &claim) {
                 Ok(()) => None,
                 Err(error) => Some(refusal_result(error)?),
             });
@@ -411,33 +399,31 @@ impl Services {
     }
 
     /// Processes one item that is not a claim.
-    async fn work_on(&self, tx: &mut Tx, by: &Actor, work: Work) -> Result<ItemResult, ServiceError> {
+    fn work_on(&self, tx: &mut Tx, by: &Actor, work: Work) -> Result<ItemResult, ServiceError> {
         let (Work::Unclaim { target, .. } | Work::UpdateMetadata { target, .. }) = &work else {
             return Ok(match work {
                 Work::Refused(result) => result,
                 _ => ItemResult::failure(ItemStatus::OtherError, "INVALID_OPERATION", "It is a claim."),
             });
         };
-        let id = match resolve_target(tx, by, target).await {
+        let id = match resolve_target(tx, by, target) {
             Ok(id) => id,
             Err(error) => return refusal_result(error),
         };
         item_result(match work {
             Work::Unclaim { until: Some(until), .. } => {
-                self.release_until(tx, by, id, Some(until)).await.map(|_| id)
+                self.release_until(tx, by, id, Some(until)).map(|_| id)
             }
-            Work::UpdateMetadata { changes, .. } => {
-                self.change_metadata(tx, by, id, &changes).await.map(|_| id)
-            }
-            _ => self.end_claim(tx, by, id).await.map(|()| id),
+            Work::UpdateMetadata { changes, .. } => self.change_metadata(tx, by, id, &changes).map(|_| id),
+            _ => self.end_claim(tx, by, id).map(|()| id),
         })
     }
 }
 
-/// Whether the requesting account may still do what the rest of the operation requires.
-async fn may_continue(tx: &mut Tx, operation: &Operation) -> Result<bool, ServiceError> {
+/// Returns true if the requesting account may still do what the rest of the operation requires.
+fn may_continue(tx: &mut Tx, operation: &Operation) -> Result<bool, ServiceError> {
     let Some(id) = operation.account else { return Ok(true) };
-    let account = tx.account(Scope::Operator, id).await?;
+    let account = tx.account(Scope::Operator, id)?;
     Ok(account.is_some_and(|account| account.may_change_for(operation.company)))
 }
 

@@ -57,21 +57,21 @@ impl Services {
         let mut space =
             DiskSpace::open(Arc::clone(&self.0.open_streams), customer, quota, reserve, directory);
         if let Some(customer) = customer {
-            space.stored = self.0.store.reader().await?.stored_bytes(customer).await?;
+            space.stored = self.read(move |reader| reader.stored_bytes(customer)).await?;
         }
         Ok(space)
     }
 
     /// Checks that a customer may have this many bytes more, in the transaction that registers them,
     /// because other servers of the database accept bytes, too.
-    pub(super) async fn check_quota(
+    pub(super) fn check_quota(
         &self,
         tx: &mut Tx,
         customer: CompanyId,
         more: u64,
     ) -> Result<(), ServiceError> {
         let quota = self.settings().company_bytes;
-        let stored = tx.stored_bytes(customer).await?;
+        let stored = tx.stored_bytes(customer)?;
         if stored.saturating_add(more) > quota { Err(quota_exceeded(quota)) } else { Ok(()) }
     }
 }

@@ -40,14 +40,14 @@ pub(super) const CROWDED: &str = "Many other claims name the same identifier and
 
 impl Services {
     /// Adds one claim, as [`Self::add_claims`] does.
-    pub(super) async fn add_claim(&self, tx: &mut Tx, claim: &Claim) -> Result<ClaimOutcome, ServiceError> {
-        let taken = self.add_claims(tx, std::slice::from_ref(claim)).await?;
+    pub(super) fn add_claim(&self, tx: &mut Tx, claim: &Claim) -> Result<ClaimOutcome, ServiceError> {
+        let taken = self.add_claims(tx, std::slice::from_ref(claim))?;
         taken.first().copied().ok_or(ServiceError::Busy)
     }
 
     /// Adds the claims whose devices are unclaimed, and returns the result of each, in order. The ids are
     /// drawn here.
-    pub(super) async fn add_claims(
+    pub(super) fn add_claims(
         &self,
         tx: &mut Tx,
         claims: &[Claim],
@@ -55,12 +55,12 @@ impl Services {
         let keys = |claims: &[Claim]| -> Vec<String> {
             claims.iter().flat_map(|claim| claim.sets.lookup_keys()).collect()
         };
-        let mut holders = tx.hold_keys(&keys(claims)).await?;
+        let mut holders = tx.hold_keys(&keys(claims))?;
         let (mut with_keys, mut from) = (None, Vec::new());
-        if let Some(given) = self.with_registered_keys(tx, claims).await? {
+        if let Some(given) = Self::with_registered_keys(tx, claims)? {
             let given = given.into_iter().map(|one| (one.claim, one.from));
             let (given, records): (Vec<Claim>, Vec<_>) = given.unzip();
-            holders = tx.hold_keys(&keys(&given)).await?;
+            holders = tx.hold_keys(&keys(&given))?;
             (with_keys, from) = (Some(given), records);
         }
         let claims = with_keys.as_deref().unwrap_or(claims);
@@ -91,12 +91,12 @@ impl Services {
             };
             taken.push(became);
         }
-        tx.insert_claims(&fresh).await?;
+        tx.insert_claims(&fresh)?;
         let given = from.into_iter().zip(&taken).filter_map(|one| match one {
             (Some(record), ClaimOutcome::New(claim)) => Some((record, *claim)),
             _ => None,
         });
-        tx.note_keys_given(&given.collect::<Vec<_>>()).await?;
+        tx.note_keys_given(&given.collect::<Vec<_>>())?;
         Ok(taken)
     }
 }
@@ -132,8 +132,8 @@ fn find_holder<'h>(claim: &Claim, held: &'h HashMap<String, Vec<KeyHolder>>) -> 
     if is_crowded && matches!(found, Holding::Nobody) { Holding::Crowd } else { found }
 }
 
-/// Whether the key of this set leads to as many claims as one hello should examine, or as one company may
-/// register.
+/// Returns true if the key of this set leads to as many claims as one hello should examine, or as one company
+/// may register.
 fn is_full(set: &IdentifierSet, by: CompanyId, holders: &[KeyHolder]) -> bool {
     if holders.len() < MAX_CLAIMS_OF_KEY_AND_COMPANY {
         return false;

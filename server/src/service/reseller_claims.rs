@@ -48,41 +48,36 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by, claim) = (services.clone(), by.clone(), claim.clone());
-                Box::pin(async move {
-                    check_parties(tx, &by, &claim).await?;
-                    match services.add_claim(tx, &claim).await? {
-                        ClaimOutcome::New(id) => {
-                            services.note_claimed(tx, &by, &claim, id);
-                            Ok(Claim { id, ..claim })
-                        }
-                        ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
-                            services.register_again(tx, &by, id, claim).await
-                        }
-                        ClaimOutcome::Already { .. } => {
-                            Err(ServiceError::Conflict(OTHER_RESELLER.to_owned()))
-                        }
-                        ClaimOutcome::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
-                        ClaimOutcome::Crowded => Err(ServiceError::Conflict(CROWDED.to_owned())),
-                        ClaimOutcome::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
+                check_parties(tx, &by, &claim)?;
+                match services.add_claim(tx, &claim)? {
+                    ClaimOutcome::New(id) => {
+                        services.note_claimed(tx, &by, &claim, id);
+                        Ok(Claim { id, ..claim.clone() })
                     }
-                })
+                    ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
+                        services.register_again(tx, &by, id, &claim)
+                    }
+                    ClaimOutcome::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
+                    ClaimOutcome::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+                    ClaimOutcome::Crowded => Err(ServiceError::Conflict(CROWDED.to_owned())),
+                    ClaimOutcome::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
+                }
             })
             .await
     }
 
     /// Updates an existing claim from a repeated one.
-    pub(super) async fn register_again(
+    pub(super) fn register_again(
         &self,
         tx: &mut Tx,
         by: &Actor,
         id: ClaimId,
-        new: Claim,
+        new: &Claim,
     ) -> Result<Claim, ServiceError> {
-        let mut claim = claim_in_force(tx, by, id).await?;
+        let mut claim = claim_in_force(tx, by, id)?;
         if new.configuration.is_some() && new.configuration != claim.configuration {
-            let at = tx.next_version(claim.customer, self.now()).await?;
-            tx.set_claim_configuration(id, new.configuration, at).await?;
+            let at = tx.next_version(claim.customer, self.now())?;
+            tx.set_claim_configuration(id, new.configuration, at)?;
             let detail = json!({"was": claim.configuration, "configuration": new.configuration});
             let (action, subject) = (Action::ClaimConfigurationSet, Subject::Claim(id));
             self.note(tx, by, action, subject, Some(claim.customer), detail);
@@ -90,11 +85,11 @@ impl Services {
         }
         let metadata = apply_changes(&claim.metadata, new.metadata.entries())?;
         if metadata != claim.metadata {
-            self.write_metadata(tx, by, &claim, &metadata).await?;
+            self.write_metadata(tx, by, &claim, &metadata)?;
             claim.metadata = metadata;
         }
         if claim.vacation.is_some() {
-            self.write_vacation(tx, by, &claim, None).await?;
+            self.write_vacation(tx, by, &claim, None)?;
             claim.vacation = None;
         }
         Ok(claim)
@@ -113,23 +108,28 @@ impl Services {
             return Err(ServiceError::OperatorOnly);
         };
         let limit = limit.clamp(1, MAX_ROWS);
-        let mut reader = self.0.store.reader().await?;
-        let after = match after {
-            Some(id) => {
-                // The customer may have ended the link since the previous page; the list continues after
-                // it.
-                let end = reader.claim(Scope::Operator, id).await?;
-                let end = end.filter(|claim| claim.reseller == Some(reseller));
-                Some(ResellerCursor::after_claim(&end.ok_or_else(|| ServiceError::not_found("claim", id))?))
-            }
-            None => None,
-        };
-        let mut claims = reader.claims_of_reseller(reseller, customers, after, limit + 1).await?;
-        let total = reader.count_claims_of_reseller(reseller, customers).await?;
-        let more = claims.len() > limit as usize;
-        claims.truncate(limit as usize);
-        let next = claims.last().filter(|_| more).map(|last| last.id);
-        Ok(ResellerClaims { claims, next, total })
+        let customers = customers.to_owned();
+        self.read(move |reader| {
+            let after = match after {
+                Some(id) => {
+                    // The customer may have ended the link since the previous page; the list continues after
+                    // it.
+                    let end = reader.claim(Scope::Operator, id)?;
+                    let end = end.filter(|claim| claim.reseller == Some(reseller));
+                    Some(ResellerCursor::after_claim(
+                        &end.ok_or_else(|| ServiceError::not_found("claim", id))?,
+                    ))
+                }
+                None => None,
+            };
+            let mut claims = reader.claims_of_reseller(reseller, &customers, after, limit + 1)?;
+            let total = reader.count_claims_of_reseller(reseller, &customers)?;
+            let more = claims.len() > limit as usize;
+            claims.truncate(limit as usize);
+            let next = claims.last().filter(|_| more).map(|last| last.id);
+            Ok::<_, ServiceError>(ResellerClaims { claims, next, total })
+        })
+        .await
     }
 
     /// Returns the claims in force, within the actor's scope, that register all these identifiers; oldest
@@ -139,7 +139,8 @@ impl Services {
         by: &Actor,
         identifiers: &[Identifier],
     ) -> Result<Vec<Claim>, ServiceError> {
-        find_by_identifiers(&mut self.0.store.reader().await?, by, identifiers).await
+        let (by, identifiers) = (by.clone(), identifiers.to_owned());
+        self.read(move |reader| find_by_identifiers(reader, &by, &identifiers)).await
     }
 
     /// Returns the one claim that the target refers to.
@@ -148,7 +149,8 @@ impl Services {
         by: &Actor,
         target: &ClaimTarget,
     ) -> Result<ClaimId, ServiceError> {
-        resolve_target(&mut self.0.store.reader().await?, by, target).await
+        let (by, target) = (by.clone(), target.clone());
+        self.read(move |reader| resolve_target(reader, &by, &target)).await
     }
 
     /// Releases a claim until `ends_at`, or ends the release.
@@ -159,16 +161,10 @@ impl Services {
         ends_at: Option<Timestamp>,
     ) -> Result<Claim, ServiceError> {
         let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move { services.release_until(tx, &by, id, ends_at).await })
-            })
-            .await
+        self.0.store.write(move |tx| services.release_until(tx, &by, id, ends_at)).await
     }
 
-    pub(super) async fn release_until(
+    pub(super) fn release_until(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -183,8 +179,8 @@ impl Services {
             }
             ends_at => ends_at.map(|ends_at| Vacation { started_at: now, ends_at }),
         };
-        let claim = claim_in_force(tx, by, id).await?;
-        self.write_vacation(tx, by, &claim, vacation).await?;
+        let claim = claim_in_force(tx, by, id)?;
+        self.write_vacation(tx, by, &claim, vacation)?;
         Ok(Claim { vacation, ..claim })
     }
 
@@ -196,49 +192,43 @@ impl Services {
         changes: BTreeMap<String, String>,
     ) -> Result<Claim, ServiceError> {
         let (services, by) = (self.clone(), by.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                let (services, by, changes) = (services.clone(), by.clone(), changes.clone());
-                Box::pin(async move { services.change_metadata(tx, &by, id, &changes).await })
-            })
-            .await
+        self.0.store.write(move |tx| services.change_metadata(tx, &by, id, &changes)).await
     }
 
-    pub(super) async fn change_metadata(
+    pub(super) fn change_metadata(
         &self,
         tx: &mut Tx,
         by: &Actor,
         id: ClaimId,
         changes: &BTreeMap<String, String>,
     ) -> Result<Claim, ServiceError> {
-        let claim = claim_in_force(tx, by, id).await?;
+        let claim = claim_in_force(tx, by, id)?;
         let metadata = apply_changes(&claim.metadata, changes)?;
-        self.write_metadata(tx, by, &claim, &metadata).await?;
+        self.write_metadata(tx, by, &claim, &metadata)?;
         Ok(Claim { metadata, ..claim })
     }
 
-    async fn write_vacation(
+    fn write_vacation(
         &self,
         tx: &mut Tx,
         by: &Actor,
         claim: &Claim,
         vacation: Option<Vacation>,
     ) -> Result<(), ServiceError> {
-        tx.set_vacation(claim.id, vacation).await?;
+        tx.set_vacation(claim.id, vacation)?;
         let detail = json!({"ends_at": vacation.map(|vacation| vacation.ends_at)});
         self.note(tx, by, Action::VacationSet, Subject::Claim(claim.id), Some(claim.customer), detail);
         Ok(())
     }
 
-    async fn write_metadata(
+    fn write_metadata(
         &self,
         tx: &mut Tx,
         by: &Actor,
         claim: &Claim,
         metadata: &Metadata,
     ) -> Result<(), ServiceError> {
-        tx.set_metadata(claim.id, metadata).await?;
+        tx.set_metadata(claim.id, metadata)?;
         // The values may be personal data: the trail names only the keys.
         let keys: Vec<&String> = metadata.entries().keys().collect();
         let detail = json!({"keys": keys});
@@ -257,7 +247,7 @@ fn apply_changes(metadata: &Metadata, changes: &BTreeMap<String, String>) -> Res
 }
 
 /// Returns the one claim that the target refers to.
-pub(super) async fn resolve_target(
+pub(super) fn resolve_target(
     reader: &mut Reader,
     by: &Actor,
     target: &ClaimTarget,
@@ -266,7 +256,7 @@ pub(super) async fn resolve_target(
         ClaimTarget::Id(id) => return Ok(*id),
         ClaimTarget::Identifiers(identifiers) => identifiers,
     };
-    match find_by_identifiers(reader, by, identifiers).await?.as_slice() {
+    match find_by_identifiers(reader, by, identifiers)?.as_slice() {
         [one] => Ok(one.id),
         [] => Err(ServiceError::not_found("device", "with these identifiers")),
         _ => Err(ServiceError::Conflict(SEVERAL.to_owned())),
@@ -274,7 +264,7 @@ pub(super) async fn resolve_target(
 }
 
 /// Returns claims in force that register all these identifiers.
-async fn find_by_identifiers(
+fn find_by_identifiers(
     reader: &mut Reader,
     by: &Actor,
     identifiers: &[Identifier],
@@ -286,7 +276,7 @@ async fn find_by_identifiers(
     };
     let filter = ClaimFilter { identifier: Some(lookup_text(strongest)), ..ClaimFilter::default() };
     let page = PageRequest { size: Some(MAX_ROWS), after: None };
-    let mut claims = reader.claims(by.scope(), &filter, &page).await?.items;
+    let mut claims = reader.claims(by.scope(), &filter, &page)?.items;
     claims.retain(|claim| {
         let members = || claim.sets.usable().iter().flat_map(unbox_common::matching::IdentifierSet::members);
         identifiers.iter().all(|asked| members().any(|one| one.same_as(asked)))

@@ -27,13 +27,13 @@ impl Services {
     pub async fn forget_reports(&self) -> Result<u64, ServiceError> {
         let before = self.cutoff(self.settings().reports_kept);
         let (mut after, mut forgotten): (Option<DeviceId>, u64) = (None, 0);
-        while let Some(until) = self.0.store.reader().await?.device_after_some(after, DEVICES_AT_ONCE).await?
+        while let Some(until) =
+            self.read(move |reader| reader.device_after_some(after, DEVICES_AT_ONCE)).await?
         {
-            let deleted = self.0.store.write(move |tx| {
-                Box::pin(async move {
-                    Ok::<_, ServiceError>(tx.delete_reports_before(before, after, until).await?)
-                })
-            });
+            let deleted = self
+                .0
+                .store
+                .write(move |tx| Ok::<_, ServiceError>(tx.delete_reports_before(before, after, until)?));
             forgotten += deleted.await?;
             after = Some(until);
         }
@@ -45,14 +45,12 @@ impl Services {
     pub async fn forget_claims(&self) -> Result<u64, ServiceError> {
         let (before, mut forgotten) = (self.cutoff(self.settings().claims_kept), 0);
         loop {
-            let ended = self.0.store.reader().await?.claims_ended_before(before, CLAIMS_AT_ONCE).await?;
+            let ended = self.read(move |reader| reader.claims_ended_before(before, CLAIMS_AT_ONCE)).await?;
             if ended.is_empty() {
                 return Ok(forgotten);
             }
-            let deleted = self.0.store.write(move |tx| {
-                let ended = ended.clone();
-                Box::pin(async move { Ok::<_, ServiceError>(tx.delete_ended_claims(&ended).await?) })
-            });
+            let deleted =
+                self.0.store.write(move |tx| Ok::<_, ServiceError>(tx.delete_ended_claims(&ended)?));
             forgotten += deleted.await?;
         }
     }
@@ -64,7 +62,7 @@ impl Services {
         let Some(kept) = self.settings().audit_kept else { return Ok(0) };
         let (before, mut moved) = (self.cutoff(kept), 0);
         loop {
-            let entries = self.0.store.reader().await?.audit_before(before, ENTRIES_AT_ONCE).await?;
+            let entries = self.read(move |reader| reader.audit_before(before, ENTRIES_AT_ONCE)).await?;
             if entries.is_empty() {
                 return Ok(moved);
             }
@@ -83,10 +81,7 @@ impl Services {
             });
             written.await.map_err(|_| ServiceError::Busy)??;
             moved += ids.len() as u64;
-            let deleted = self.0.store.write(move |tx| {
-                let ids = ids.clone();
-                Box::pin(async move { Ok::<_, ServiceError>(tx.delete_audit(&ids).await?) })
-            });
+            let deleted = self.0.store.write(move |tx| Ok::<_, ServiceError>(tx.delete_audit(&ids)?));
             deleted.await?;
         }
     }

@@ -56,16 +56,13 @@ impl Services {
             .0
             .store
             .write(move |tx| {
-                let (services, by, token) = (services.clone(), by.clone(), token.clone());
-                Box::pin(async move {
-                    customer_of(tx, &by, token.customer).await?;
-                    check_configuration(tx, token.customer, token.configuration).await?;
-                    tx.insert_token(&token, digest).await?;
+                    customer_of(tx, &by, token.customer)?;
+                    check_configuration(tx, token.customer, token.configuration)?;
+                    tx.insert_token(&token, digest)?;
                     let detail = json!({"name": token.name, "configuration": token.configuration, "expires_at": token.expires_at});
                     services.note(tx, &by, Action::TokenCreated, Subject::Token(token.id), Some(token.customer), detail);
-                    Ok::<_, ServiceError>(token)
+                    Ok::<_, ServiceError>(token.clone())
                 })
-            })
             .await?;
         Ok((token, secret))
     }
@@ -81,15 +78,18 @@ impl Services {
         customer: CompanyId,
         shown: &Secret,
     ) -> Result<Option<TokenStanding>, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        if reader.company(by.scope(), customer).await?.is_none() {
-            return Err(ServiceError::not_found("customer", customer));
-        }
-        let Some(digest) = secret_digest(shown) else {
-            return Ok(None);
-        };
-        let found = reader.token_by_digest(customer, digest).await?;
-        Ok(found.map(|token| token.standing(self.now())))
+        let (scope, digest, now) = (by.scope(), secret_digest(shown), self.now());
+        self.read(move |reader| {
+            if reader.company(scope, customer)?.is_none() {
+                return Err(ServiceError::not_found("customer", customer));
+            }
+            let Some(digest) = digest else {
+                return Ok(None);
+            };
+            let found = reader.token_by_digest(customer, digest)?;
+            Ok(found.map(|token| token.standing(now)))
+        })
+        .await
     }
 
     /// Lists tokens, of one customer or of all, oldest first.
@@ -99,7 +99,8 @@ impl Services {
         customer: Option<CompanyId>,
         page: PageRequest,
     ) -> Result<Page<Token>, ServiceError> {
-        Ok(self.0.store.reader().await?.tokens(by.scope(), customer, &page).await?)
+        let scope = by.scope();
+        self.read(move |reader| reader.tokens(scope, customer, &page)).await
     }
 
     /// Revokes a token; it enrolls nothing from now on. A second call has no effect.
@@ -109,27 +110,21 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, by) = (services.clone(), by.clone());
-                Box::pin(async move {
-                    let token = tx
-                        .token(by.scope(), id)
-                        .await?
-                        .ok_or_else(|| ServiceError::not_found("token", id))?;
-                    if token.revoked_at.is_some() {
-                        return Ok(token);
-                    }
-                    tx.revoke_token(id, now).await?;
-                    let detail = json!({"name": token.name});
-                    services.note(
-                        tx,
-                        &by,
-                        Action::TokenRevoked,
-                        Subject::Token(id),
-                        Some(token.customer),
-                        detail,
-                    );
-                    Ok(Token { revoked_at: Some(now), ..token })
-                })
+                let token = tx.token(by.scope(), id)?.ok_or_else(|| ServiceError::not_found("token", id))?;
+                if token.revoked_at.is_some() {
+                    return Ok(token);
+                }
+                tx.revoke_token(id, now)?;
+                let detail = json!({"name": token.name});
+                services.note(
+                    tx,
+                    &by,
+                    Action::TokenRevoked,
+                    Subject::Token(id),
+                    Some(token.customer),
+                    detail,
+                );
+                Ok(Token { revoked_at: Some(now), ..token })
             })
             .await
     }

@@ -159,19 +159,16 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (by, upload) = (by.clone(), upload.clone());
-                Box::pin(async move {
-                    tx.lock_artifacts().await?;
-                    customer_of(tx, &by, upload.customer).await?;
-                    if tx.open_uploads(upload.customer).await? >= MAX_OPEN_UPLOADS {
+                    tx.lock_artifacts()?;
+                    customer_of(tx, &by, upload.customer)?;
+                    if tx.open_uploads(upload.customer)? >= MAX_OPEN_UPLOADS {
                         return Err(ServiceError::Conflict(format!(
                             "There are {MAX_OPEN_UPLOADS} uploads that are not finished. Finish or cancel one first."
                         )));
                     }
-                    tx.insert_upload(&upload).await?;
-                    Ok(upload)
+                    tx.insert_upload(&upload)?;
+                    Ok(upload.clone())
                 })
-            })
             .await
     }
 
@@ -183,7 +180,8 @@ impl Services {
         id: UploadId,
     ) -> Result<UploadTurn, ServiceError> {
         let find = async || {
-            let found = self.0.store.reader().await?.upload(by.scope(), id).await?;
+            let scope = by.scope();
+            let found = self.read(move |reader| reader.upload(scope, id)).await?;
             let own = found.filter(|upload| upload.customer == customer);
             own.ok_or_else(|| ServiceError::not_found("upload", id))
         };
@@ -302,16 +300,13 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (services, upload) = (services.clone(), upload.clone());
-                Box::pin(async move {
-                    tx.lock_artifacts().await?;
-                    let saved = tx.upload(Scope::Operator, upload.id).await?;
-                    let more = upload.received.saturating_sub(saved.map_or(0, |saved| saved.received));
-                    if more > 0 {
-                        services.check_quota(tx, upload.customer, more).await?;
-                    }
-                    Ok(tx.update_upload(&upload).await?)
-                })
+                tx.lock_artifacts()?;
+                let saved = tx.upload(Scope::Operator, upload.id)?;
+                let more = upload.received.saturating_sub(saved.map_or(0, |saved| saved.received));
+                if more > 0 {
+                    services.check_quota(tx, upload.customer, more)?;
+                }
+                Ok(tx.update_upload(&upload)?)
             })
             .await
     }
@@ -347,10 +342,7 @@ impl Services {
     }
 
     async fn forget_upload(&self, id: UploadId, part: PathBuf) -> Result<(), ServiceError> {
-        self.0
-            .store
-            .write(move |tx| Box::pin(async move { Ok::<_, ServiceError>(tx.delete_upload(id).await?) }))
-            .await?;
+        self.0.store.write(move |tx| Ok::<_, ServiceError>(tx.delete_upload(id)?)).await?;
         let lock = self.lock_path(id);
         run_blocking(move || files::remove(&part).and_then(|()| files::remove(&lock))).await
     }
@@ -360,14 +352,14 @@ impl Services {
     /// Returns the number of deleted uploads.
     pub async fn sweep_uploads(&self) -> Result<u64, ServiceError> {
         let before = self.cutoff(UPLOAD_KEPT);
-        let abandoned = self.0.store.reader().await?.uploads_untouched_since(before).await?;
+        let abandoned = self.read(move |reader| reader.uploads_untouched_since(before)).await?;
         for upload in &abandoned {
             self.forget_upload(upload.id, self.part_path(&upload.id.to_string())).await?;
         }
         let directory = self.part_path("");
         for name in run_blocking(move || files::list_older_than(&directory, LEFT_BEHIND)).await? {
             let belongs = match name.trim_end_matches(LOCK_SUFFIX).parse::<UploadId>() {
-                Ok(id) => self.0.store.reader().await?.upload(Scope::Operator, id).await?.is_some(),
+                Ok(id) => self.read(move |reader| reader.upload(Scope::Operator, id)).await?.is_some(),
                 Err(_) => !name.starts_with(IN_ONE_GO),
             };
             if !belongs {

@@ -2,7 +2,8 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{check_one_row, statement_error},
+    database::{Row, query},
+    error::check_one_row,
     row::{Fields, millis},
     sql::Sql,
 };
@@ -10,7 +11,6 @@ use crate::domain::{
     account::{Account, AccountKind, Email, Role},
     actor::Scope,
 };
-use sqlx::any::AnyRow;
 use unbox_common::ids::{AccountId, CompanyId};
 
 const SELECT: &str = "SELECT a.id, a.company_id, a.kind, a.name, a.email, a.role, a.created_at, a.disabled_at
@@ -28,7 +28,7 @@ pub enum AccountsOf {
     Company(CompanyId),
 }
 
-fn account(row: &AnyRow) -> Result<Account, StoreError> {
+fn account(row: &Row) -> Result<Account, StoreError> {
     let fields = Fields::of(row, "accounts", "id");
     Ok(Account {
         id: fields.id("id", AccountId::new)?,
@@ -50,21 +50,17 @@ pub(super) fn accounts_within(sql: &mut Sql, scope: Scope) {
 
 impl Reader {
     /// Returns an account, if it is in the scope.
-    pub async fn account(&mut self, scope: Scope, id: AccountId) -> Result<Option<Account>, StoreError> {
+    pub fn account(&mut self, scope: Scope, id: AccountId) -> Result<Option<Account>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("a.id =", Some(id.get()));
         accounts_within(&mut sql, scope);
-        let row = sql
-            .query()
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("find an account"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find an account")?;
         row.as_ref().map(account).transpose()
     }
 
     /// Returns the accounts with this e-mail address in the scope, at most `limit`: a person may have one
     /// in several companies.
-    pub async fn accounts_with_email(
+    pub fn accounts_with_email(
         &mut self,
         scope: Scope,
         email: &str,
@@ -74,13 +70,12 @@ impl Reader {
         sql.filter("a.email =", Some(email.to_owned()));
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY a.id LIMIT ").bind(i64::from(limit));
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("find an account"))?;
+        let rows = sql.query().fetch_all(self.connection(), "find an account")?;
         rows.iter().map(account).collect()
     }
 
     /// Lists accounts, of one kind or of both, oldest first.
-    pub async fn accounts(
+    pub fn accounts(
         &mut self,
         scope: Scope,
         of: AccountsOf,
@@ -100,30 +95,27 @@ impl Reader {
         }
         accounts_within(&mut sql, scope);
         sql.filter("a.id >", page.key::<i64>()?).push(" ORDER BY a.id LIMIT ").bind(page.limit());
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list accounts"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list accounts")?;
         let accounts = rows.iter().map(account).collect::<Result<_, _>>()?;
         Ok(page.page(accounts, |one: &Account| one.id))
     }
 
     /// Counts the accounts of a company.
-    pub async fn count_accounts(&mut self, company: CompanyId) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS held FROM accounts WHERE company_id = $1")
+    pub fn count_accounts(&mut self, company: CompanyId) -> Result<u64, StoreError> {
+        let row = query("SELECT COUNT(*) AS held FROM accounts WHERE company_id = $1")
             .bind(company.get())
-            .fetch_one(self.connection())
-            .await
-            .map_err(statement_error("count accounts"))?;
+            .fetch_one(self.connection(), "count accounts")?;
         Fields::of(&row, "accounts", "held").count("held")
     }
 
     /// Counts the other active owners of an account's company.
-    pub async fn other_owners(&mut self, account: &Account) -> Result<u64, StoreError> {
+    pub fn other_owners(&mut self, account: &Account) -> Result<u64, StoreError> {
         let mut sql = self
             .sql("SELECT COUNT(*) AS owners FROM accounts AS a WHERE a.disabled_at IS NULL AND a.role = ");
         sql.bind(Role::Owner.name())
             .filter("a.company_id =", account.company.map(CompanyId::get))
             .filter("a.id <>", Some(account.id.get()));
-        let row = sql.query().fetch_one(self.connection()).await.map_err(statement_error("count owners"))?;
+        let row = sql.query().fetch_one(self.connection(), "count owners")?;
         Fields::of(&row, "accounts", "owners").count("owners")
     }
 }
@@ -131,23 +123,21 @@ impl Reader {
 impl Tx {
     /// Locks the accounts of this account's company until the transaction ends, because two owners who
     /// demote each other at once would leave none.
-    pub async fn lock_account(&mut self, id: AccountId) -> Result<(), StoreError> {
+    pub fn lock_account(&mut self, id: AccountId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
-            sqlx::query(
+            query(
                 "SELECT id FROM companies WHERE id = (SELECT company_id FROM accounts WHERE id = $1)
                  FOR NO KEY UPDATE",
             )
             .bind(id.get())
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("lock an account"))?;
+            .fetch_optional(self.connection(), "lock an account")?;
         }
         Ok(())
     }
 
     /// Adds an account; returns `false` if its company has one with this e-mail address.
-    pub async fn insert_account(&mut self, new: &Account) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+    pub fn insert_account(&mut self, new: &Account) -> Result<bool, StoreError> {
+        let done = query(
             "INSERT INTO accounts (id, company_id, kind, name, email, role, created_at, disabled_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (email, COALESCE(company_id, 0)) DO NOTHING",
         )
@@ -159,32 +149,26 @@ impl Tx {
         .bind(new.role.name())
         .bind(millis(new.created_at))
         .bind(new.disabled_at.map(millis))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("add an account"))?;
-        Ok(done.rows_affected() == 1)
+        .execute(self.connection(), "add an account")?;
+        Ok(done == 1)
     }
 
     /// Updates all mutable fields of an account.
-    pub async fn update_account(&mut self, account: &Account) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE accounts SET name = $2, role = $3, disabled_at = $4 WHERE id = $1")
+    pub fn update_account(&mut self, account: &Account) -> Result<(), StoreError> {
+        let done = query("UPDATE accounts SET name = $2, role = $3, disabled_at = $4 WHERE id = $1")
             .bind(account.id.get())
             .bind(account.name.as_str())
             .bind(account.role.name())
             .bind(account.disabled_at.map(millis))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("change an account"))?;
-        check_one_row("change an account", done.rows_affected())
+            .execute(self.connection(), "change an account")?;
+        check_one_row("change an account", done)
     }
 
     /// Deletes an account, its keys and its tokens.
-    pub async fn delete_account(&mut self, id: AccountId) -> Result<(), StoreError> {
-        let done = sqlx::query("DELETE FROM accounts WHERE id = $1")
+    pub fn delete_account(&mut self, id: AccountId) -> Result<(), StoreError> {
+        let done = query("DELETE FROM accounts WHERE id = $1")
             .bind(id.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("delete an account"))?;
-        check_one_row("delete an account", done.rows_affected())
+            .execute(self.connection(), "delete an account")?;
+        check_one_row("delete an account", done)
     }
 }

@@ -2,12 +2,12 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{check_one_row, statement_error},
+    database::{Row, query},
+    error::check_one_row,
     row::{Fields, millis, number},
     sql::Sql,
 };
 use crate::domain::{actor::Scope, artifact::Artifact, name::Name};
-use sqlx::any::AnyRow;
 use unbox_common::{
     digest::Sha256,
     ids::{ArtifactId, CompanyId, ConfigurationId},
@@ -43,7 +43,7 @@ pub enum ArtifactUse {
     Dpc(String),
 }
 
-fn artifact(row: &AnyRow) -> Result<Artifact, StoreError> {
+fn artifact(row: &Row) -> Result<Artifact, StoreError> {
     let fields = Fields::of(row, "artifact_registrations", "id");
     Ok(Artifact {
         id: fields.id("id", ArtifactId::new)?,
@@ -58,7 +58,7 @@ fn artifact(row: &AnyRow) -> Result<Artifact, StoreError> {
 impl Reader {
     /// Returns the artifact with this digest that a customer may name: its own, or else the shared one.
     /// Without a customer, returns the shared one.
-    pub async fn artifact(
+    pub fn artifact(
         &mut self,
         sha256: Sha256,
         customer: Option<CompanyId>,
@@ -69,16 +69,12 @@ impl Reader {
             // Company ids are never 0.
             .bind(customer.map_or(0, CompanyId::get))
             .push(") ORDER BY CASE WHEN r.customer_id IS NULL THEN 1 ELSE 0 END LIMIT 1");
-        let row = sql
-            .query()
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("find an artifact"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find an artifact")?;
         row.as_ref().map(artifact).transpose()
     }
 
     /// Lists artifacts in the scope, oldest registration first.
-    pub async fn artifacts(
+    pub fn artifacts(
         &mut self,
         scope: Scope,
         of: ArtifactsOf,
@@ -114,25 +110,22 @@ impl Reader {
             }
             None => narrow(sql.push(SELECT)),
         }
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list artifacts"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list artifacts")?;
         let artifacts = rows.iter().map(artifact).collect::<Result<_, _>>()?;
         Ok(page.page(artifacts, |one: &Artifact| one.id))
     }
 
     /// Whether anybody has registered these bytes.
-    pub async fn artifact_is_registered(&mut self, sha256: Sha256) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT sha256 FROM artifacts WHERE sha256 = $1")
+    pub fn artifact_is_registered(&mut self, sha256: Sha256) -> Result<bool, StoreError> {
+        let row = query("SELECT sha256 FROM artifacts WHERE sha256 = $1")
             .bind(sha256.to_string())
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("find an artifact"))?;
+            .fetch_optional(self.connection(), "find an artifact")?;
         Ok(row.is_some())
     }
 
     /// Returns a few objects of each kind that depend on this registration: they name the digest, and no
     /// other registration would serve them.
-    pub async fn artifact_uses(&mut self, of: &Artifact) -> Result<Vec<ArtifactUse>, StoreError> {
+    pub fn artifact_uses(&mut self, of: &Artifact) -> Result<Vec<ArtifactUse>, StoreError> {
         let mut uses = Vec::new();
         let mut sql = self.sql(
             "SELECT c.id, c.name FROM configuration_artifacts AS u JOIN configurations AS c ON c.id = u.configuration_id
@@ -149,11 +142,7 @@ impl Reader {
             .filter("c.customer_id =", of.customer.map(CompanyId::get))
             .push(" ORDER BY c.id LIMIT ")
             .bind(NAMED_USES);
-        let rows = sql
-            .query()
-            .fetch_all(self.connection())
-            .await
-            .map_err(statement_error("see what uses an artifact"))?;
+        let rows = sql.query().fetch_all(self.connection(), "see what uses an artifact")?;
         for row in &rows {
             let fields = Fields::of(row, "configurations", "id");
             let id = fields.id("id", ConfigurationId::new)?;
@@ -162,12 +151,10 @@ impl Reader {
         if of.customer.is_some() {
             return Ok(uses);
         }
-        let rows = sqlx::query("SELECT name FROM dpcs WHERE sha256 = $1 ORDER BY name LIMIT $2")
+        let rows = query("SELECT name FROM dpcs WHERE sha256 = $1 ORDER BY name LIMIT $2")
             .bind(of.sha256.to_string())
             .bind(NAMED_USES)
-            .fetch_all(self.connection())
-            .await
-            .map_err(statement_error("see what uses an artifact"))?;
+            .fetch_all(self.connection(), "see what uses an artifact")?;
         for row in &rows {
             uses.push(ArtifactUse::Dpc(Fields::of(row, "dpcs", "name").read("name")?));
         }
@@ -178,27 +165,23 @@ impl Reader {
 impl Tx {
     /// Locks all artifacts until the transaction ends against registering, deleting and naming, so that no
     /// bytes are deleted that somebody is about to need.
-    pub async fn lock_artifacts(&mut self) -> Result<(), StoreError> {
+    pub fn lock_artifacts(&mut self) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
-            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+            query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
                 .bind(ARTIFACT_LOCK)
-                .execute(self.connection())
-                .await
-                .map_err(statement_error("lock artifacts"))?;
+                .execute(self.connection(), "lock artifacts")?;
         }
         Ok(())
     }
 
     /// Registers an artifact; returns `false` if its owner already has it.
-    pub async fn insert_artifact(&mut self, new: &Artifact) -> Result<bool, StoreError> {
+    pub fn insert_artifact(&mut self, new: &Artifact) -> Result<bool, StoreError> {
         const OPERATION: &str = "register an artifact";
-        sqlx::query("INSERT INTO artifacts (sha256, size) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
+        query("INSERT INTO artifacts (sha256, size) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
             .bind(new.sha256.to_string())
             .bind(number(new.size))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        let done = sqlx::query(
+            .execute(self.connection(), OPERATION)?;
+        let done = query(
             "INSERT INTO artifact_registrations (id, sha256, customer_id, name, created_at)
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (sha256, COALESCE(customer_id, 0)) DO NOTHING",
         )
@@ -207,29 +190,23 @@ impl Tx {
         .bind(new.customer.map(CompanyId::get))
         .bind(new.name.as_str())
         .bind(millis(new.created_at))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error(OPERATION))?;
-        Ok(done.rows_affected() == 1)
+        .execute(self.connection(), OPERATION)?;
+        Ok(done == 1)
     }
 
     /// Deletes an unused registration. Returns whether it was the last one of its bytes.
-    pub async fn delete_artifact(&mut self, was: &Artifact) -> Result<bool, StoreError> {
+    pub fn delete_artifact(&mut self, was: &Artifact) -> Result<bool, StoreError> {
         const OPERATION: &str = "delete an artifact";
-        let done = sqlx::query("DELETE FROM artifact_registrations WHERE id = $1")
+        let done = query("DELETE FROM artifact_registrations WHERE id = $1")
             .bind(was.id.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())?;
-        let done = sqlx::query(
+            .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)?;
+        let done = query(
             "DELETE FROM artifacts WHERE sha256 = $1
                  AND NOT EXISTS (SELECT 1 FROM artifact_registrations WHERE sha256 = $1)",
         )
         .bind(was.sha256.to_string())
-        .execute(self.connection())
-        .await
-        .map_err(statement_error(OPERATION))?;
-        Ok(done.rows_affected() == 1)
+        .execute(self.connection(), OPERATION)?;
+        Ok(done == 1)
     }
 }

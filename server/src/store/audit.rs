@@ -2,18 +2,20 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::statement_error,
+    database::Row,
     row::{Fields, millis},
     sql::Sql,
-    write_batch::rows_of,
 };
 use crate::domain::{
     actor::Scope,
     audit::{Action, Entry, Event, Subject},
 };
-use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
+
+/// The numbers of events in one INSERT, from a short list, so that a few prepared statements serve jobs of every
+/// size.
+const STATEMENT_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 const SELECT: &str =
     "SELECT id, happened_at, actor, company_id, action, subject, customer_id, detail, times, last_at
@@ -60,7 +62,7 @@ impl AuditFilter {
     }
 }
 
-fn entry(row: &AnyRow) -> Result<Entry, StoreError> {
+fn entry(row: &Row) -> Result<Entry, StoreError> {
     let fields = Fields::of(row, "audit", "id");
     Ok(Entry {
         id: fields.read("id")?,
@@ -79,7 +81,7 @@ fn entry(row: &AnyRow) -> Result<Entry, StoreError> {
 impl Reader {
     /// Lists entries, newest first. A company sees those about its own objects, and those about others'
     /// that its own people caused.
-    pub async fn audit(
+    pub fn audit(
         &mut self,
         scope: Scope,
         filter: &AuditFilter,
@@ -108,11 +110,7 @@ impl Reader {
                 sql.push(") AS by_them ORDER BY id DESC LIMIT ").bind(page.limit());
             }
         }
-        let rows = sql
-            .query()
-            .fetch_all(self.connection())
-            .await
-            .map_err(statement_error("list the audit trail"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list the audit trail")?;
         let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
         Ok(page.page(entries, |one: &Entry| one.id))
     }
@@ -121,11 +119,10 @@ impl Reader {
 impl Reader {
     /// Returns the oldest entries whose last event was before this time. Entries are in order of their
     /// first event, so the search ends at the first that began later.
-    pub async fn audit_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    pub fn audit_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.push(" ORDER BY id LIMIT ").bind(i64::from(limit));
-        let rows = sql.query().fetch_all(self.connection()).await;
-        let rows = rows.map_err(statement_error("list old entries of the audit trail"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list old entries of the audit trail")?;
         let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let older = entries.iter().take_while(|entry| entry.at < time).count();
         entries.truncate(older);
@@ -136,25 +133,24 @@ impl Reader {
 
 impl Tx {
     /// Deletes entries.
-    pub async fn delete_audit(&mut self, ids: &[i64]) -> Result<(), StoreError> {
+    pub fn delete_audit(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         let mut sql = self.sql("DELETE FROM audit WHERE id IN ");
         sql.push_list(ids.iter().copied());
-        sql.query()
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("delete from the audit trail"))?;
+        sql.query().execute(self.connection(), "delete from the audit trail")?;
         Ok(())
     }
 
-    /// Adds an event when the transaction is committed. If it is counted with others, their number is
-    /// raised instead.
+    /// Adds an event at the end of the job. If it is counted with others, their number is raised instead.
     pub fn append(&mut self, id: i64, event: Event) {
-        self.batch.events.push((id, event));
+        self.events.push((id, event));
     }
 
     /// Writes the added events.
-    pub(super) async fn write_events(&mut self, events: Vec<(i64, Event)>) -> Result<(), StoreError> {
-        let events: Vec<_> = events.into_iter().map(|(id, event)| (id, event.fold(), event)).collect();
+    pub(super) fn write_events(&mut self) -> Result<(), StoreError> {
+        let events: Vec<_> = std::mem::take(&mut self.events)
+            .into_iter()
+            .map(|(id, event)| (id, event.fold(), event))
+            .collect();
         let mut rest = events.as_slice();
         while !rest.is_empty() {
             let part = rest.get(..rows_without_conflict(rest)).unwrap_or(rest);
@@ -179,10 +175,7 @@ impl Tx {
                 " ON CONFLICT (fold) WHERE fold IS NOT NULL
                  DO UPDATE SET times = audit.times + 1, last_at = excluded.last_at, detail = excluded.detail",
             );
-            sql.query()
-                .execute(self.connection())
-                .await
-                .map_err(statement_error("add to the audit trail"))?;
+            sql.query().execute(self.connection(), "add to the audit trail")?;
         }
         Ok(())
     }
@@ -193,4 +186,9 @@ impl Tx {
 fn rows_without_conflict(rows: &[(i64, Option<String>, Event)]) -> usize {
     let mut folds = BTreeSet::new();
     rows_of(rows.iter().take_while(|(_, fold, _)| fold.is_none() || folds.insert(fold)).count())
+}
+
+/// Returns the number of rows for the next statement.
+fn rows_of(remaining: usize) -> usize {
+    STATEMENT_ROWS.into_iter().find(|rows| *rows <= remaining).unwrap_or(remaining)
 }

@@ -7,7 +7,7 @@ pub use hold::KeyHolder;
 
 use super::{
     Page, PageRequest, Reader, StoreError,
-    error::statement_error,
+    database::{Row, query},
     row::{Fields, millis},
 };
 use crate::domain::{
@@ -16,7 +16,6 @@ use crate::domain::{
     company::Terms,
     device::DeviceState,
 };
-use sqlx::any::AnyRow;
 use unbox_common::{
     ids::{ClaimId, CompanyId, ConfigurationId},
     protocol::latest::ProofKind,
@@ -79,7 +78,7 @@ pub struct ClaimCandidate {
 }
 
 /// Reads a claim from a row with [`claim_columns`].
-pub(super) fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
+pub(super) fn claim(row: &Row) -> Result<Claim, StoreError> {
     let fields = Fields::of(row, "claims", "claim_id");
     let identifiers: &str = fields.read("identifiers")?;
     let proof: &str = fields.read("proof")?;
@@ -127,7 +126,7 @@ impl Reader {
     ///
     /// Their number is limited by the identifiers of a device, and by [`MAX_CLAIMS_OF_KEY`]. Beyond the
     /// limit, which no real device approaches, the older ones count: a later registration displaces nobody.
-    pub async fn claims_found_by(&mut self, sought: &Sought) -> Result<Vec<ClaimCandidate>, StoreError> {
+    pub fn claims_found_by(&mut self, sought: &Sought) -> Result<Vec<ClaimCandidate>, StoreError> {
         if sought.lookups.is_empty() {
             return Ok(Vec::new());
         }
@@ -145,8 +144,7 @@ impl Reader {
             .push(" AND named IN ")
             .push_list(pad(&sought.named, &NAMES_LENGTHS))
             .push(") ORDER BY c.id LIMIT 1024");
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up claims"))?;
+        let rows = sql.query().fetch_all(self.connection(), "look up claims")?;
         let candidate = |row| {
             let fields = Fields::of(row, "devices", "claim_id");
             Ok(ClaimCandidate {
@@ -162,23 +160,17 @@ impl Reader {
     }
 
     /// Returns claims that ended before this time, earliest end first.
-    pub async fn claims_ended_before(
-        &mut self,
-        time: Timestamp,
-        at_most: u32,
-    ) -> Result<Vec<ClaimId>, StoreError> {
-        let rows = sqlx::query("SELECT id FROM claims WHERE released_at IS NOT NULL AND released_at < $1 ORDER BY released_at LIMIT $2")
+    pub fn claims_ended_before(&mut self, time: Timestamp, at_most: u32) -> Result<Vec<ClaimId>, StoreError> {
+        let rows = query("SELECT id FROM claims WHERE released_at IS NOT NULL AND released_at < $1 ORDER BY released_at LIMIT $2")
             .bind(millis(time))
             .bind(i64::from(at_most))
-            .fetch_all(self.connection())
-            .await
-            .map_err(statement_error("look for claims that ended"))?;
+            .fetch_all(self.connection(), "look for claims that ended")?;
         rows.iter().map(|row| Fields::of(row, "claims", "id").id("id", ClaimId::new)).collect()
     }
 
     /// Returns the oldest claims in force that share an identifier with a device, regardless of maker and
     /// model.
-    pub async fn claims_near(&mut self, lookups: &[String]) -> Result<Vec<Claim>, StoreError> {
+    pub fn claims_near(&mut self, lookups: &[String]) -> Result<Vec<Claim>, StoreError> {
         if lookups.is_empty() {
             return Ok(Vec::new());
         }
@@ -189,22 +181,20 @@ impl Reader {
              WHERE c.released_at IS NULL AND c.id IN (SELECT claim_id FROM claim_keys WHERE lookup IN "
         ));
         sql.push_list(pad(lookups, &LOOKUP_LENGTHS)).push(") ORDER BY c.id LIMIT 8");
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("look up near claims"))?;
+        let rows = sql.query().fetch_all(self.connection(), "look up near claims")?;
         rows.iter().map(claim).collect()
     }
 
     /// Returns a claim, in force or ended, if it is in the scope.
-    pub async fn claim(&mut self, scope: Scope, id: ClaimId) -> Result<Option<Claim>, StoreError> {
+    pub fn claim(&mut self, scope: Scope, id: ClaimId) -> Result<Option<Claim>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", claim_columns!(), " FROM claims AS c WHERE c.id = "));
         sql.bind(id.get()).scope_of_claims(scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a claim"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a claim")?;
         row.as_ref().map(claim).transpose()
     }
 
     /// Lists claims, oldest first.
-    pub async fn claims(
+    pub fn claims(
         &mut self,
         scope: Scope,
         filter: &ClaimFilter,
@@ -231,7 +221,7 @@ impl Reader {
             sql.push(" AND c.released_at IS NULL");
         }
         sql.push(" ORDER BY c.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list claims"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list claims")?;
         let claims = rows.iter().map(claim).collect::<Result<_, _>>()?;
         Ok(page.page(claims, |one: &Claim| one.id))
     }

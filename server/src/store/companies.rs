@@ -2,6 +2,7 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
+    database::{Row, query},
     error::{check_one_row, statement_error},
     row::{Fields, millis},
     sql::Sql,
@@ -10,7 +11,6 @@ use crate::domain::{
     actor::Scope,
     company::{Company, CompanyKind, Link},
 };
-use sqlx::any::AnyRow;
 use unbox_common::{
     ids::{CompanyId, ConfigurationId},
     timestamp::Timestamp,
@@ -67,7 +67,7 @@ impl CompanyFilter {
     }
 }
 
-fn company(row: &AnyRow) -> Result<Company, StoreError> {
+fn company(row: &Row) -> Result<Company, StoreError> {
     let fields = Fields::of(row, "companies", "id");
     Ok(Company {
         id: fields.id("id", CompanyId::new)?,
@@ -86,17 +86,16 @@ fn company(row: &AnyRow) -> Result<Company, StoreError> {
 
 impl Reader {
     /// Returns a company, if it is in the scope.
-    pub async fn company(&mut self, scope: Scope, id: CompanyId) -> Result<Option<Company>, StoreError> {
+    pub fn company(&mut self, scope: Scope, id: CompanyId) -> Result<Option<Company>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get()));
         companies_within(&mut sql, scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a company")?;
         row.as_ref().map(company).transpose()
     }
 
     /// Returns the company with this kind and exactly this name, if it is in the scope.
-    pub async fn company_named(
+    pub fn company_named(
         &mut self,
         scope: Scope,
         kind: CompanyKind,
@@ -105,13 +104,12 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("kind =", Some(kind.name())).filter("name =", Some(name.to_owned()));
         companies_within(&mut sql, scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a company")?;
         row.as_ref().map(company).transpose()
     }
 
     /// Lists companies, oldest first.
-    pub async fn companies(
+    pub fn companies(
         &mut self,
         scope: Scope,
         filter: &CompanyFilter,
@@ -121,35 +119,32 @@ impl Reader {
         filter.narrow(&mut sql);
         companies_within(&mut sql, scope);
         sql.filter("id >", page.key::<i64>()?).push(" ORDER BY id LIMIT ").bind(page.limit());
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list companies"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list companies")?;
         let companies = rows.iter().map(company).collect::<Result<_, _>>()?;
         Ok(page.page(companies, |one: &Company| one.id))
     }
 
     /// Returns the oldest five other companies, of any kind, whose names look like this one's.
-    pub async fn companies_like(&mut self, like: &Company) -> Result<Vec<Company>, StoreError> {
+    pub fn companies_like(&mut self, like: &Company) -> Result<Vec<Company>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("skeleton =", Some(like.name.skeleton()))
             .filter("id <>", Some(like.id.get()))
             .push(" ORDER BY id LIMIT 5");
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("compare names"))?;
+        let rows = sql.query().fetch_all(self.connection(), "compare names")?;
         rows.iter().map(company).collect()
     }
 
     /// Counts the companies that [`Self::companies`] lists.
-    pub async fn count_companies(&mut self, scope: Scope, filter: &CompanyFilter) -> Result<u64, StoreError> {
+    pub fn count_companies(&mut self, scope: Scope, filter: &CompanyFilter) -> Result<u64, StoreError> {
         let mut sql = self.sql("SELECT COUNT(*) AS companies FROM companies WHERE 1 = 1");
         filter.narrow(&mut sql);
         companies_within(&mut sql, scope);
-        let row =
-            sql.query().fetch_one(self.connection()).await.map_err(statement_error("count companies"))?;
+        let row = sql.query().fetch_one(self.connection(), "count companies")?;
         Fields::of(&row, "companies", "companies").count("companies")
     }
 
     /// Returns the customer with this Google Workspace account, if it is in the scope.
-    pub async fn company_of_workspace(
+    pub fn company_of_workspace(
         &mut self,
         scope: Scope,
         workspace: &str,
@@ -157,14 +152,13 @@ impl Reader {
         let mut sql = self.sql(SELECT);
         sql.filter("workspace =", Some(workspace.to_owned()));
         companies_within(&mut sql, scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a company"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a company")?;
         row.as_ref().map(company).transpose()
     }
 
     /// Lists the companies that work for a customer, or the customers of a company of another kind, ordered
     /// by their ids. A company sees its own links.
-    pub async fn links(
+    pub fn links(
         &mut self,
         scope: Scope,
         of: &Company,
@@ -187,12 +181,8 @@ impl Reader {
             .filter(after, page.key::<i64>()?)
             .push(order)
             .bind(page.limit());
-        let rows = sql
-            .query()
-            .fetch_all(self.connection())
-            .await
-            .map_err(statement_error("list who works for whom"))?;
-        let link = |row: &AnyRow| {
+        let rows = sql.query().fetch_all(self.connection(), "list who works for whom")?;
+        let link = |row: &Row| {
             let since = Fields::of(row, "company_links", "id").time("linked_at")?;
             Ok(Link { other: company(row)?, since })
         };
@@ -201,13 +191,11 @@ impl Reader {
     }
 
     /// Whether a reseller, vendor or EMM works for a customer.
-    pub async fn works_for(&mut self, company: CompanyId, customer: CompanyId) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT 1 FROM company_links WHERE company_id = $1 AND customer_id = $2")
+    pub fn works_for(&mut self, company: CompanyId, customer: CompanyId) -> Result<bool, StoreError> {
+        let row = query("SELECT 1 FROM company_links WHERE company_id = $1 AND customer_id = $2")
             .bind(company.get())
             .bind(customer.get())
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("see for whom a company works"))?;
+            .fetch_optional(self.connection(), "see for whom a company works")?;
         Ok(row.is_some())
     }
 }
@@ -235,8 +223,8 @@ fn companies_within(sql: &mut Sql, scope: Scope) {
 impl Tx {
     /// Adds a company; returns `false` if one exists with this kind and name, or with this Workspace
     /// account.
-    pub async fn insert_company(&mut self, company: &Company) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+    pub fn insert_company(&mut self, company: &Company) -> Result<bool, StoreError> {
+        let done = query(
             "INSERT INTO companies (id, kind, name, default_configuration_id, default_set_at, created_at,
                  parent_id, terms, language, workspace, device_protection, factory_keys,
                  skeleton)
@@ -253,28 +241,24 @@ impl Tx {
         .bind(i64::from(company.device_protection))
         .bind(i64::from(company.factory_keys))
         .bind(company.name.skeleton())
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("add a company"))?;
-        Ok(done.rows_affected() == 1)
+        .execute(self.connection(), "add a company")?;
+        Ok(done == 1)
     }
 
     /// Locks this company until the transaction ends.
-    pub async fn lock_company(&mut self, id: CompanyId) -> Result<(), StoreError> {
+    pub fn lock_company(&mut self, id: CompanyId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
-            sqlx::query("SELECT id FROM companies WHERE id = $1 FOR NO KEY UPDATE")
+            query("SELECT id FROM companies WHERE id = $1 FOR NO KEY UPDATE")
                 .bind(id.get())
-                .fetch_optional(self.connection())
-                .await
-                .map_err(statement_error("lock a company"))?;
+                .fetch_optional(self.connection(), "lock a company")?;
         }
         Ok(())
     }
 
     /// Updates all fields of a company that administrators can change; returns `false` if another one has
     /// its name or its Workspace account.
-    pub async fn update_company(&mut self, company: &Company) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+    pub fn update_company(&mut self, company: &Company) -> Result<bool, StoreError> {
+        let done = query(
             "UPDATE companies SET name = $2, parent_id = $3, terms = $4, language = $5, workspace = $6,
                  device_protection = $7, factory_keys = $9, skeleton = $10
              WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM companies AS other WHERE other.id <> $1
@@ -290,21 +274,17 @@ impl Tx {
         .bind(company.kind.name())
         .bind(i64::from(company.factory_keys))
         .bind(company.name.skeleton())
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("change a company"))?;
-        Ok(done.rows_affected() == 1)
+        .execute(self.connection(), "change a company")?;
+        Ok(done == 1)
     }
 
     /// Returns descriptions of the rows that prevent a company's deletion.
-    pub async fn company_dependants(&mut self, id: CompanyId) -> Result<Vec<&'static str>, StoreError> {
+    pub fn company_dependants(&mut self, id: CompanyId) -> Result<Vec<&'static str>, StoreError> {
         let mut found = Vec::new();
         for (what, statement) in DEPENDANTS {
-            let row = sqlx::query(statement)
+            let row = query(statement)
                 .bind(id.get())
-                .fetch_optional(self.connection())
-                .await
-                .map_err(statement_error("see what belongs to a company"))?;
+                .fetch_optional(self.connection(), "see what belongs to a company")?;
             if row.is_some() {
                 found.push(what);
             }
@@ -314,7 +294,7 @@ impl Tx {
 
     /// Deletes a company with its accounts, their credentials and its links; returns `false` if something
     /// else still belongs to it.
-    pub async fn delete_company(&mut self, id: CompanyId) -> Result<bool, StoreError> {
+    pub fn delete_company(&mut self, id: CompanyId) -> Result<bool, StoreError> {
         const OPERATION: &str = "delete a company";
         for statement in [
             "DELETE FROM accounts WHERE company_id = $1",
@@ -322,76 +302,56 @@ impl Tx {
             "DELETE FROM company_links WHERE company_id = $1 OR customer_id = $1",
             "DELETE FROM claim_counts WHERE reseller_id = $1 OR customer_id = $1",
         ] {
-            sqlx::query(statement)
-                .bind(id.get())
-                .execute(self.connection())
-                .await
-                .map_err(statement_error(OPERATION))?;
+            query(statement).bind(id.get()).execute(self.connection(), OPERATION)?;
         }
-        let deleted = sqlx::query("DELETE FROM companies WHERE id = $1").bind(id.get());
-        match deleted.execute(self.connection()).await {
-            Ok(done) => check_one_row(OPERATION, done.rows_affected()).map(|()| true),
-            Err(error)
-                if error
-                    .as_database_error()
-                    .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation) =>
-            {
-                Ok(false)
-            }
+        let deleted = query("DELETE FROM companies WHERE id = $1").bind(id.get());
+        match deleted.try_execute(self.connection()) {
+            Ok(done) => check_one_row(OPERATION, done).map(|()| true),
+            Err(error) if error.is_foreign_key_violation() => Ok(false),
             Err(error) => Err(statement_error(OPERATION)(error)),
         }
     }
 
     /// Links a reseller, vendor or EMM to a customer; returns `false` if it is linked already.
-    pub async fn link_companies(
+    pub fn link_companies(
         &mut self,
         company: CompanyId,
         customer: CompanyId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let done = query(
             "INSERT INTO company_links (company_id, customer_id, created_at) VALUES ($1, $2, $3)
              ON CONFLICT DO NOTHING",
         )
         .bind(company.get())
         .bind(customer.get())
         .bind(millis(now))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("link two companies"))?;
-        Ok(done.rows_affected() == 1)
+        .execute(self.connection(), "link two companies")?;
+        Ok(done == 1)
     }
 
     /// Ends a link; returns `false` if there was none.
-    pub async fn unlink_companies(
-        &mut self,
-        company: CompanyId,
-        customer: CompanyId,
-    ) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM company_links WHERE company_id = $1 AND customer_id = $2")
+    pub fn unlink_companies(&mut self, company: CompanyId, customer: CompanyId) -> Result<bool, StoreError> {
+        let done = query("DELETE FROM company_links WHERE company_id = $1 AND customer_id = $2")
             .bind(company.get())
             .bind(customer.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("unlink two companies"))?;
-        Ok(done.rows_affected() == 1)
+            .execute(self.connection(), "unlink two companies")?;
+        Ok(done == 1)
     }
 
     /// Returns the vendors of a reseller that work for this customer.
-    pub async fn vendors_working_for(
+    pub fn vendors_working_for(
         &mut self,
         reseller: CompanyId,
         customer: CompanyId,
     ) -> Result<Vec<CompanyId>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT l.company_id FROM company_links AS l JOIN companies AS c ON c.id = l.company_id
              WHERE c.parent_id = $1 AND l.customer_id = $2 ORDER BY l.company_id",
         )
         .bind(reseller.get())
         .bind(customer.get())
-        .fetch_all(self.connection())
-        .await
-        .map_err(statement_error("list the vendors of a reseller"))?;
+        .fetch_all(self.connection(), "list the vendors of a reseller")?;
         rows.iter()
             .map(|row| Fields::of(row, "company_links", "company_id").id("company_id", CompanyId::new))
             .collect()
@@ -399,39 +359,30 @@ impl Tx {
 
     /// Draws the next version of a customer's payloads: `at` if that is higher than all before, and
     /// otherwise the one after the highest.
-    pub async fn next_version(
-        &mut self,
-        customer: CompanyId,
-        at: Timestamp,
-    ) -> Result<Timestamp, StoreError> {
-        let row = sqlx::query(
+    pub fn next_version(&mut self, customer: CompanyId, at: Timestamp) -> Result<Timestamp, StoreError> {
+        let row = query(
             "UPDATE companies SET latest_version = CASE WHEN latest_version < $2 THEN $2 ELSE latest_version + 1 END
              WHERE id = $1 RETURNING id, latest_version",
         )
         .bind(customer.get())
         .bind(millis(at))
-        .fetch_one(self.connection())
-        .await
-        .map_err(statement_error("draw a payload version"))?;
+        .fetch_one(self.connection(), "draw a payload version")?;
         Fields::of(&row, "companies", "id").time("latest_version")
     }
 
     /// Sets the configuration of a customer's claims that name none of their own.
-    pub async fn set_default_configuration(
+    pub fn set_default_configuration(
         &mut self,
         customer: CompanyId,
         configuration: Option<ConfigurationId>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let done = sqlx::query(
-            "UPDATE companies SET default_configuration_id = $2, default_set_at = $3 WHERE id = $1",
-        )
-        .bind(customer.get())
-        .bind(configuration.map(ConfigurationId::get))
-        .bind(millis(now))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("set a default configuration"))?;
-        check_one_row("set a default configuration", done.rows_affected())
+        let done =
+            query("UPDATE companies SET default_configuration_id = $2, default_set_at = $3 WHERE id = $1")
+                .bind(customer.get())
+                .bind(configuration.map(ConfigurationId::get))
+                .bind(millis(now))
+                .execute(self.connection(), "set a default configuration")?;
+        check_one_row("set a default configuration", done)
     }
 }

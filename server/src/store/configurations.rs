@@ -2,11 +2,11 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{check_one_row, statement_error},
+    database::{Row, query},
+    error::check_one_row,
     row::{Fields, document, millis},
 };
 use crate::domain::{actor::Scope, configuration::Configuration};
-use sqlx::{Row as _, any::AnyRow};
 use unbox_common::{
     digest::Sha256,
     ids::{CompanyId, ConfigurationId},
@@ -26,7 +26,7 @@ pub enum Use {
     Default,
 }
 
-fn configuration(row: &AnyRow) -> Result<Configuration, StoreError> {
+fn configuration(row: &Row) -> Result<Configuration, StoreError> {
     let fields = Fields::of(row, "configurations", "id");
     Ok(Configuration {
         id: fields.id("id", ConfigurationId::new)?,
@@ -40,39 +40,31 @@ fn configuration(row: &AnyRow) -> Result<Configuration, StoreError> {
 
 impl Reader {
     /// Returns a configuration, if it is in the scope.
-    pub async fn configuration(
+    pub fn configuration(
         &mut self,
         scope: Scope,
         id: ConfigurationId,
     ) -> Result<Option<Configuration>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
-        let row = sql
-            .query()
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("find a configuration"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a configuration")?;
         row.as_ref().map(configuration).transpose()
     }
 
     /// Returns a customer's configuration with exactly this name.
-    pub async fn configuration_named(
+    pub fn configuration_named(
         &mut self,
         customer: CompanyId,
         name: &str,
     ) -> Result<Option<Configuration>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("customer_id =", Some(customer.get())).filter("name =", Some(name.to_owned()));
-        let row = sql
-            .query()
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("find a configuration"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a configuration")?;
         row.as_ref().map(configuration).transpose()
     }
 
     /// Lists configurations, oldest first.
-    pub async fn configurations(
+    pub fn configurations(
         &mut self,
         scope: Scope,
         customer: Option<CompanyId>,
@@ -84,35 +76,29 @@ impl Reader {
             .scope("customer_id =", scope)
             .push(" ORDER BY id LIMIT ")
             .bind(page.limit());
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list configurations"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list configurations")?;
         let configurations = rows.iter().map(configuration).collect::<Result<_, _>>()?;
         Ok(page.page(configurations, |one: &Configuration| one.id))
     }
 
     /// Counts a customer's configurations.
-    pub async fn count_configurations(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS held FROM configurations WHERE customer_id = $1")
+    pub fn count_configurations(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
+        let row = query("SELECT COUNT(*) AS held FROM configurations WHERE customer_id = $1")
             .bind(customer.get())
-            .fetch_one(self.connection())
-            .await
-            .map_err(statement_error("count configurations"))?;
+            .fetch_one(self.connection(), "count configurations")?;
         Fields::of(&row, "configurations", "held").count("held")
     }
 
     /// Returns a use of a configuration; `None` if it may be deleted.
-    pub async fn configuration_use(&mut self, id: ConfigurationId) -> Result<Option<Use>, StoreError> {
-        let row = sqlx::query(
+    pub fn configuration_use(&mut self, id: ConfigurationId) -> Result<Option<Use>, StoreError> {
+        let row = query(
             "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM claims WHERE configuration_id = $1 AND released_at IS NULL LIMIT 1) AS c) AS claims,
                     (SELECT COUNT(*) FROM (SELECT 1 FROM tokens WHERE configuration_id = $1 AND revoked_at IS NULL LIMIT 1) AS t) AS tokens,
                     (SELECT COUNT(*) FROM (SELECT 1 FROM companies WHERE default_configuration_id = $1 LIMIT 1) AS d) AS defaults",
         )
         .bind(id.get())
-        .fetch_one(self.connection())
-        .await
-        .map_err(statement_error("see what uses a configuration"))?;
-        let used =
-            |column| row.try_get::<i64, _>(column).map_err(statement_error("see what uses a configuration"));
+        .fetch_one(self.connection(), "see what uses a configuration")?;
+        let used = |column| Fields::of(&row, "claims", "claims").read::<i64>(column);
         Ok(if used("claims")? > 0 {
             Some(Use::Claim)
         } else if used("tokens")? > 0 {
@@ -125,8 +111,8 @@ impl Reader {
 
 impl Tx {
     /// Adds a configuration; returns `false` if its customer has one with this name.
-    pub async fn insert_configuration(&mut self, new: &Configuration) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+    pub fn insert_configuration(&mut self, new: &Configuration) -> Result<bool, StoreError> {
+        let done = query(
             "INSERT INTO configurations (id, customer_id, name, document, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (customer_id, name) DO NOTHING",
         )
@@ -136,19 +122,17 @@ impl Tx {
         .bind(document(&new.document))
         .bind(millis(new.created_at))
         .bind(millis(new.updated_at))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("add a configuration"))?;
-        if done.rows_affected() == 0 {
+        .execute(self.connection(), "add a configuration")?;
+        if done == 0 {
             return Ok(false);
         }
-        self.link_artifacts(new).await?;
+        self.link_artifacts(new)?;
         Ok(true)
     }
 
     /// Updates a configuration; returns `false` if its customer has another one with this name.
-    pub async fn update_configuration(&mut self, changed: &Configuration) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+    pub fn update_configuration(&mut self, changed: &Configuration) -> Result<bool, StoreError> {
+        let done = query(
             "UPDATE configurations SET name = $3, document = $4, updated_at = $5
              WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM configurations AS other
                                            WHERE other.customer_id = $2 AND other.name = $3 AND other.id <> $1)",
@@ -158,43 +142,33 @@ impl Tx {
         .bind(changed.name.as_str())
         .bind(document(&changed.document))
         .bind(millis(changed.updated_at))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("change a configuration"))?;
-        if done.rows_affected() == 0 {
+        .execute(self.connection(), "change a configuration")?;
+        if done == 0 {
             return Ok(false);
         }
-        sqlx::query("DELETE FROM configuration_artifacts WHERE configuration_id = $1")
+        query("DELETE FROM configuration_artifacts WHERE configuration_id = $1")
             .bind(changed.id.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("change a configuration"))?;
-        self.link_artifacts(changed).await?;
+            .execute(self.connection(), "change a configuration")?;
+        self.link_artifacts(changed)?;
         Ok(true)
     }
 
     /// Deletes an unused configuration. Ended claims and tokens lose their reference to it.
-    pub async fn delete_configuration(&mut self, id: ConfigurationId) -> Result<(), StoreError> {
+    pub fn delete_configuration(&mut self, id: ConfigurationId) -> Result<(), StoreError> {
         const OPERATION: &str = "delete a configuration";
         for statement in [
             "UPDATE claims SET configuration_id = NULL WHERE configuration_id = $1 AND released_at IS NOT NULL",
             "UPDATE tokens SET configuration_id = NULL WHERE configuration_id = $1 AND revoked_at IS NOT NULL",
         ] {
-            sqlx::query(statement)
-                .bind(id.get())
-                .execute(self.connection())
-                .await
-                .map_err(statement_error(OPERATION))?;
+            query(statement).bind(id.get()).execute(self.connection(), OPERATION)?;
         }
-        let done = sqlx::query("DELETE FROM configurations WHERE id = $1")
+        let done = query("DELETE FROM configurations WHERE id = $1")
             .bind(id.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())
+            .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)
     }
 
-    async fn link_artifacts(&mut self, to: &Configuration) -> Result<(), StoreError> {
+    fn link_artifacts(&mut self, to: &Configuration) -> Result<(), StoreError> {
         let artifacts: Vec<Sha256> = to.document.own_artifacts().iter().map(|one| one.sha256).collect();
         if artifacts.is_empty() {
             return Ok(());
@@ -203,10 +177,7 @@ impl Tx {
         sql.push_rows(artifacts, |row, sha256| {
             row.bind(sha256.to_string()).bind(to.id.get());
         });
-        sql.query()
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("note the artifacts of a configuration"))?;
+        sql.query().execute(self.connection(), "note the artifacts of a configuration")?;
         Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     accounts::accounts_within,
-    error::{check_one_row, statement_error},
+    database::{Row, query},
+    error::check_one_row,
     row::{Fields, millis},
 };
 use crate::domain::{
@@ -12,7 +13,6 @@ use crate::domain::{
     company::CompanyKind,
     credential::{AccessToken, ApiKey, KeyId, MAX_CREDENTIALS, NOTE_USE_EVERY, ServiceAccountKey},
 };
-use sqlx::any::AnyRow;
 use unbox_common::{
     bytes::{Bytes, from_base64, to_base64},
     digest::Sha256,
@@ -68,7 +68,7 @@ pub struct SigningAccount {
     pub principal: Principal,
 }
 
-fn api_key(row: &AnyRow) -> Result<ApiKey, StoreError> {
+fn api_key(row: &Row) -> Result<ApiKey, StoreError> {
     let fields = Fields::of(row, "api_keys", "id");
     Ok(ApiKey {
         id: fields.id("id", ApiKeyId::new)?,
@@ -84,7 +84,7 @@ fn api_key(row: &AnyRow) -> Result<ApiKey, StoreError> {
     })
 }
 
-fn service_account_key(row: &AnyRow) -> Result<ServiceAccountKey, StoreError> {
+fn service_account_key(row: &Row) -> Result<ServiceAccountKey, StoreError> {
     let fields = Fields::of(row, "service_account_keys", "key_id");
     let public_key = from_base64(fields.read("public_key")?);
     Ok(ServiceAccountKey {
@@ -98,7 +98,7 @@ fn service_account_key(row: &AnyRow) -> Result<ServiceAccountKey, StoreError> {
 }
 
 /// Reads a principal from a row with [`principal_columns`], with all scopes that it may have.
-fn principal(row: &AnyRow) -> Result<Principal, StoreError> {
+fn principal(row: &Row) -> Result<Principal, StoreError> {
     let account = Fields::of(row, "accounts", "account_id");
     let company = Fields::of(row, "companies", "company_id");
     let kind: Option<CompanyKind> = company.parse_opt("company_kind")?;
@@ -113,12 +113,8 @@ fn principal(row: &AnyRow) -> Result<Principal, StoreError> {
 
 impl Reader {
     /// Returns the principal behind the API key with this digest, if it is valid at `now`.
-    pub async fn api_key_use(
-        &mut self,
-        digest: Sha256,
-        now: Timestamp,
-    ) -> Result<Option<ApiKeyUse>, StoreError> {
-        let row = sqlx::query(concat!(
+    pub fn api_key_use(&mut self, digest: Sha256, now: Timestamp) -> Result<Option<ApiKeyUse>, StoreError> {
+        let row = query(concat!(
             "SELECT ",
             principal_columns!(),
             ", k.id AS key_id, k.last_used_at
@@ -129,9 +125,7 @@ impl Reader {
         ))
         .bind(digest.to_string())
         .bind(millis(now))
-        .fetch_optional(self.connection())
-        .await
-        .map_err(statement_error("look up an API key"))?;
+        .fetch_optional(self.connection(), "look up an API key")?;
         let Some(row) = row else { return Ok(None) };
         let fields = Fields::of(&row, "api_keys", "key_id");
         Ok(Some(ApiKeyUse {
@@ -142,12 +136,12 @@ impl Reader {
     }
 
     /// Returns the principal behind the access token with this digest, if it is valid at `now`.
-    pub async fn access_token_use(
+    pub fn access_token_use(
         &mut self,
         digest: Sha256,
         now: Timestamp,
     ) -> Result<Option<Principal>, StoreError> {
-        let row = sqlx::query(concat!(
+        let row = query(concat!(
             "SELECT ",
             principal_columns!(),
             ", t.digest, t.scopes
@@ -158,16 +152,14 @@ impl Reader {
         ))
         .bind(digest.to_string())
         .bind(millis(now))
-        .fetch_optional(self.connection())
-        .await
-        .map_err(statement_error("look up an access token"))?;
+        .fetch_optional(self.connection(), "look up an access token")?;
         let Some(row) = row else { return Ok(None) };
         let scopes = Fields::of(&row, "access_tokens", "digest").parse("scopes")?;
         Ok(Some(Principal { scopes, ..principal(&row)? }))
     }
 
     /// Returns the keys with which this service account may sign at `now`, or only the named one.
-    pub async fn signing_accounts(
+    pub fn signing_accounts(
         &mut self,
         email: &str,
         key: Option<&KeyId>,
@@ -188,31 +180,23 @@ impl Reader {
             .filter("k.id =", key.map(|key| key.as_str().to_owned()))
             .push(" ORDER BY k.created_at DESC LIMIT ")
             .bind(i64::try_from(MAX_CREDENTIALS).unwrap_or(i64::MAX));
-        let rows = sql
-            .query()
-            .fetch_all(self.connection())
-            .await
-            .map_err(statement_error("look up signing keys"))?;
+        let rows = sql.query().fetch_all(self.connection(), "look up signing keys")?;
         let signing =
-            |row: &AnyRow| Ok(SigningAccount { key: service_account_key(row)?, principal: principal(row)? });
+            |row: &Row| Ok(SigningAccount { key: service_account_key(row)?, principal: principal(row)? });
         rows.iter().map(signing).collect()
     }
 
     /// Returns an API key, if its account is in the scope.
-    pub async fn api_key(&mut self, scope: Scope, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
+    pub fn api_key(&mut self, scope: Scope, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
         let mut sql = self.sql(SELECT_API_KEY);
         sql.filter("k.id =", Some(id.get()));
         accounts_within(&mut sql, scope);
-        let row = sql
-            .query()
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("find an API key"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find an API key")?;
         row.as_ref().map(api_key).transpose()
     }
 
     /// Lists the API keys of an account or of a whole company, oldest first.
-    pub async fn api_keys(
+    pub fn api_keys(
         &mut self,
         scope: Scope,
         of: KeysOf,
@@ -226,14 +210,13 @@ impl Reader {
         sql.filter("k.id >", page.key::<i64>()?);
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY k.id LIMIT ").bind(page.limit());
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list API keys"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list API keys")?;
         let keys = rows.iter().map(api_key).collect::<Result<_, _>>()?;
         Ok(page.page(keys, |one: &ApiKey| one.id))
     }
 
     /// Returns a key of a service account, if the account is in the scope.
-    pub async fn service_account_key(
+    pub fn service_account_key(
         &mut self,
         scope: Scope,
         id: &KeyId,
@@ -241,13 +224,12 @@ impl Reader {
         let mut sql = self.service_account_keys_sql();
         sql.filter("k.id =", Some(id.as_str().to_owned()));
         accounts_within(&mut sql, scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a key"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a key")?;
         row.as_ref().map(service_account_key).transpose()
     }
 
     /// Lists the keys of a service account, by their ids.
-    pub async fn service_account_keys(
+    pub fn service_account_keys(
         &mut self,
         scope: Scope,
         account: AccountId,
@@ -258,7 +240,7 @@ impl Reader {
         sql.filter("k.account_id =", Some(account.get())).filter("k.id >", after);
         accounts_within(&mut sql, scope);
         sql.push(" ORDER BY k.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list keys"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list keys")?;
         let keys = rows.iter().map(service_account_key).collect::<Result<_, _>>()?;
         Ok(page.page(keys, |one: &ServiceAccountKey| one.id.clone()))
     }
@@ -272,43 +254,41 @@ impl Reader {
     }
 
     /// Counts the API keys of an account that are valid at `now`.
-    pub async fn count_api_keys(&mut self, account: AccountId, now: Timestamp) -> Result<u64, StoreError> {
+    pub fn count_api_keys(&mut self, account: AccountId, now: Timestamp) -> Result<u64, StoreError> {
         let counted = "SELECT COUNT(*) AS credentials FROM api_keys WHERE account_id = $1
             AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
-        self.count_credentials(counted, account, now).await
+        self.count_credentials(counted, account, now)
     }
 
     /// Counts the keys that a service account can sign with at `now`.
-    pub async fn count_service_account_keys(
+    pub fn count_service_account_keys(
         &mut self,
         account: AccountId,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let counted = "SELECT COUNT(*) AS credentials FROM service_account_keys WHERE account_id = $1
             AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
-        self.count_credentials(counted, account, now).await
+        self.count_credentials(counted, account, now)
     }
 
-    async fn count_credentials(
+    fn count_credentials(
         &mut self,
         statement: &'static str,
         account: AccountId,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let row = sqlx::query(statement)
+        let row = query(statement)
             .bind(account.get())
             .bind(millis(now))
-            .fetch_one(self.connection())
-            .await
-            .map_err(statement_error("count what an account signs in with"))?;
+            .fetch_one(self.connection(), "count what an account signs in with")?;
         Fields::of(&row, "accounts", "credentials").count("credentials")
     }
 }
 
 impl Tx {
     /// Adds an API key by the digest of its secret.
-    pub async fn insert_api_key(&mut self, new: &ApiKey, digest: Sha256) -> Result<(), StoreError> {
-        sqlx::query(
+    pub fn insert_api_key(&mut self, new: &ApiKey, digest: Sha256) -> Result<(), StoreError> {
+        query(
             "INSERT INTO api_keys (id, account_id, name, digest, prefix, created_at, expires_at, revoked_at,
                  last_used_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, NULL)",
@@ -320,44 +300,38 @@ impl Tx {
         .bind(new.prefix.as_str())
         .bind(millis(new.created_at))
         .bind(new.expires_at.map(millis))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("add an API key"))?;
+        .execute(self.connection(), "add an API key")?;
         Ok(())
     }
 
     /// Changes the expiry of an API key, or revokes it.
-    pub async fn end_api_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
-        let done = sqlx::query(
+    pub fn end_api_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
+        let done = query(
             "UPDATE api_keys SET expires_at = $2, revoked_at = $3 WHERE id = $1 AND revoked_at IS NULL",
         )
         .bind(key.id.get())
         .bind(key.expires_at.map(millis))
         .bind(key.revoked_at.map(millis))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("end an API key"))?;
-        check_one_row("end an API key", done.rows_affected())
+        .execute(self.connection(), "end an API key")?;
+        check_one_row("end an API key", done)
     }
 
     /// Records the use of an API key, unless another server did so within the hour or the key is gone.
-    pub async fn note_api_key_use(&mut self, id: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query(
+    pub fn note_api_key_use(&mut self, id: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
+        query(
             "UPDATE api_keys SET last_used_at = $2
              WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)",
         )
         .bind(id.get())
         .bind(millis(now))
         .bind(millis(now.minus(NOTE_USE_EVERY)))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("note the use of an API key"))?;
+        .execute(self.connection(), "note the use of an API key")?;
         Ok(())
     }
 
     /// Adds a key of a service account.
-    pub async fn insert_service_account_key(&mut self, new: &ServiceAccountKey) -> Result<(), StoreError> {
-        sqlx::query(
+    pub fn insert_service_account_key(&mut self, new: &ServiceAccountKey) -> Result<(), StoreError> {
+        query(
             "INSERT INTO service_account_keys (id, account_id, public_key, created_at, expires_at, revoked_at)
              VALUES ($1, $2, $3, $4, $5, NULL)",
         )
@@ -366,37 +340,31 @@ impl Tx {
         .bind(to_base64(new.public_key.as_ref()))
         .bind(millis(new.created_at))
         .bind(new.expires_at.map(millis))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("add a key"))?;
+        .execute(self.connection(), "add a key")?;
         Ok(())
     }
 
     /// Changes the expiry of a service account's key, or revokes it along with the tokens that it was
     /// exchanged for.
-    pub async fn end_service_account_key(&mut self, key: &ServiceAccountKey) -> Result<(), StoreError> {
-        let done = sqlx::query(
+    pub fn end_service_account_key(&mut self, key: &ServiceAccountKey) -> Result<(), StoreError> {
+        let done = query(
             "UPDATE service_account_keys SET expires_at = $2, revoked_at = $3
              WHERE id = $1 AND revoked_at IS NULL",
         )
         .bind(key.id.as_str())
         .bind(key.expires_at.map(millis))
         .bind(key.revoked_at.map(millis))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("end a key"))?;
-        check_one_row("end a key", done.rows_affected())
+        .execute(self.connection(), "end a key")?;
+        check_one_row("end a key", done)
     }
 
     /// Adds an access token, and deletes expired ones.
-    pub async fn insert_access_token(&mut self, new: &AccessToken) -> Result<(), StoreError> {
+    pub fn insert_access_token(&mut self, new: &AccessToken) -> Result<(), StoreError> {
         const OPERATION: &str = "add an access token";
-        sqlx::query("DELETE FROM access_tokens WHERE expires_at <= $1")
+        query("DELETE FROM access_tokens WHERE expires_at <= $1")
             .bind(millis(new.created_at))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        sqlx::query(
+            .execute(self.connection(), OPERATION)?;
+        query(
             "INSERT INTO access_tokens (digest, key_id, scopes, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5)",
         )
@@ -405,9 +373,7 @@ impl Tx {
         .bind(new.scopes.to_string())
         .bind(millis(new.created_at))
         .bind(millis(new.expires_at))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error(OPERATION))?;
+        .execute(self.connection(), OPERATION)?;
         Ok(())
     }
 }

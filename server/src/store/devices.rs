@@ -2,7 +2,8 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{check_every_row, check_one_row, statement_error},
+    database::{Row, query},
+    error::check_one_row,
     row::{Fields, document, millis, number},
     sql::Sql,
 };
@@ -10,7 +11,6 @@ use crate::domain::{
     actor::Scope,
     device::{Device, DeviceState, Enrollment, LastSaid, StateName},
 };
-use sqlx::any::AnyRow;
 use unbox_common::{
     bytes::{Bytes, from_base64, to_base64},
     identity::{HardwareIdentity, Identifier, RawIdentifier},
@@ -28,7 +28,7 @@ macro_rules! device_columns {
          d.state_detail, d.latest_generation, d.latest_key, d.latest_ticket, d.active_generation,
          d.active_key, d.identity, d.re_enroll_requested_at, d.created_at AS device_created_at,
          d.last_seen_at, d.agent_version, d.healthy, d.installed, d.failed_version, d.outcome, d.bound_at,
-         d.source"
+         d.source, d.version_lead"
     };
 }
 pub(super) use device_columns;
@@ -76,7 +76,7 @@ fn add_conditions(sql: &mut Sql, scope: Scope, filter: &DeviceFilter) {
 }
 
 /// Reads a device from a row with [`device_columns`].
-pub(super) fn device(row: &AnyRow) -> Result<Device, StoreError> {
+pub(super) fn device(row: &Row) -> Result<Device, StoreError> {
     let fields = Fields::of(row, "devices", "device_id");
     let state: DeviceState = fields.json("state_detail")?;
     if fields.parse::<StateName>("state")? != state.name() {
@@ -101,6 +101,7 @@ pub(super) fn device(row: &AnyRow) -> Result<Device, StoreError> {
         created_at: fields.time("device_created_at")?,
         bound_at: fields.time_opt("bound_at")?,
         source: fields.parse_opt("source")?,
+        version_lead: fields.count("version_lead")?,
         last_said: LastSaid {
             at: fields.time_opt("last_seen_at")?,
             agent_version: fields.read("agent_version")?,
@@ -146,35 +147,34 @@ pub(super) fn identity(
 
 impl Reader {
     /// Returns a device, if it is in the scope.
-    pub async fn device(&mut self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
+    pub fn device(&mut self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
         let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.id = "));
         sql.bind(id.get()).scope("d.customer_id =", scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a device"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a device")?;
         row.as_ref().map(device).transpose()
     }
 
     /// Returns the device of a claim, if it was ever seen.
-    pub async fn device_of_claim(&mut self, claim: ClaimId) -> Result<Option<Device>, StoreError> {
+    pub fn device_of_claim(&mut self, claim: ClaimId) -> Result<Option<Device>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id = "));
         sql.bind(claim.get());
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a device"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a device")?;
         row.as_ref().map(device).transpose()
     }
 
     /// Returns the devices of these claims that were ever seen.
-    pub async fn devices_of_claims(&mut self, claims: &[ClaimId]) -> Result<Vec<Device>, StoreError> {
+    pub fn devices_of_claims(&mut self, claims: &[ClaimId]) -> Result<Vec<Device>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE d.claim_id IN "));
         sql.push_list(claims.iter().map(|claim| claim.get()));
-        let rows = sql.query().persistent(false).fetch_all(self.connection()).await;
-        rows.map_err(statement_error("find the devices of claims"))?.iter().map(device).collect()
+        let rows =
+            sql.query().keep_prepared(false).fetch_all(self.connection(), "find the devices of claims")?;
+        rows.iter().map(device).collect()
     }
 
     /// Lists devices, oldest first.
-    pub async fn devices(
+    pub fn devices(
         &mut self,
         scope: Scope,
         filter: &DeviceFilter,
@@ -183,91 +183,53 @@ impl Reader {
         let mut sql = self.sql(concat!("SELECT ", device_columns!(), " FROM devices AS d WHERE 1 = 1"));
         add_conditions(&mut sql, scope, filter);
         sql.filter("d.id >", page.key::<i64>()?).push(" ORDER BY d.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list devices"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list devices")?;
         let devices = rows.iter().map(device).collect::<Result<_, _>>()?;
         Ok(page.page(devices, |one: &Device| one.id))
     }
 
     /// Counts the devices of such a list.
-    pub async fn count_devices(&mut self, scope: Scope, filter: &DeviceFilter) -> Result<u64, StoreError> {
+    pub fn count_devices(&mut self, scope: Scope, filter: &DeviceFilter) -> Result<u64, StoreError> {
         let mut sql = self.sql("SELECT COUNT(*) AS devices FROM devices AS d WHERE 1 = 1");
         add_conditions(&mut sql, scope, filter);
-        let row = sql.query().fetch_one(self.connection()).await.map_err(statement_error("count devices"))?;
+        let row = sql.query().fetch_one(self.connection(), "count devices")?;
         Fields::of(&row, "devices", "devices").count("devices")
     }
 }
 
 impl Tx {
     /// Returns a device, locked until this transaction ends.
-    pub async fn device_for_update(
-        &mut self,
-        scope: Scope,
-        id: DeviceId,
-    ) -> Result<Option<Device>, StoreError> {
-        self.lock_device(id).await?;
-        self.device(scope, id).await
+    pub fn device_for_update(&mut self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        self.lock_device(id)?;
+        self.device(scope, id)
     }
 
     /// Deletes a device that never enrolled, with its approval requests.
-    pub async fn delete_unseen_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
+    pub fn delete_unseen_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
         const OPERATION: &str = "forget a device that never enrolled";
         for statement in [
             "DELETE FROM approval_requests WHERE device_id = $1",
             "DELETE FROM reset_tickets WHERE device_id = $1",
         ] {
-            sqlx::query(statement)
-                .bind(id.get())
-                .execute(self.connection())
-                .await
-                .map_err(statement_error(OPERATION))?;
+            query(statement).bind(id.get()).execute(self.connection(), OPERATION)?;
         }
-        let done = sqlx::query("DELETE FROM devices WHERE id = $1 AND latest_generation IS NULL")
+        let done = query("DELETE FROM devices WHERE id = $1 AND latest_generation IS NULL")
             .bind(id.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())
+            .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)
     }
 
     /// Adds a device, or updates all its mutable fields.
-    pub async fn save_device(&mut self, device: &Device) -> Result<(), StoreError> {
-        self.write_devices(std::slice::from_ref(device)).await
-    }
-
-    /// Adds or updates several devices, none of them twice.
-    pub(super) async fn write_devices(&mut self, devices: &[Device]) -> Result<(), StoreError> {
-        let mut sql = self.sql(
+    pub fn save_device(&mut self, device: &Device) -> Result<(), StoreError> {
+        let said = &device.last_said;
+        let done = query(
             "INSERT INTO devices (id, claim_id, customer_id, state, state_detail, latest_generation, latest_key,
                  latest_ticket, active_generation, active_key, identity, re_enroll_requested_at, created_at,
-                 last_seen_at, agent_version, healthy, installed, failed_version, outcome, bound_at, source)
-             VALUES ",
-        );
-        sql.push_rows(devices, |row, device| {
-            let said = &device.last_said;
-            row.bind(device.id.get())
-                .bind(device.claim.get())
-                .bind(device.customer.get())
-                .bind(device.state.name().name())
-                .bind(document(&device.state))
-                .bind(device.latest.as_ref().map(|one| number(one.generation.0)))
-                .bind(device.latest.as_ref().map(|one| to_base64(one.key.spki())))
-                .bind(device.latest_ticket.map(|digest| digest.to_string()))
-                .bind(device.active.as_ref().map(|one| number(one.generation.0)))
-                .bind(device.active.as_ref().map(|one| to_base64(one.key.spki())))
-                .bind(device.identity.as_ref().map(|identity| document(&identity.to_raw())))
-                .bind(device.re_enroll_requested_at.map(millis))
-                .bind(millis(device.created_at))
-                .bind(said.at.map(millis))
-                .bind(said.agent_version.clone())
-                .bind(said.healthy.map(i64::from))
-                .bind(said.installed.as_ref().map(document))
-                .bind(said.failed_version.map(number))
-                .bind(said.outcome.as_ref().map(document))
-                .bind(device.bound_at.map(millis))
-                .bind(device.source.as_ref().map(ToString::to_string));
-        });
-        sql.push(
-            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
+                 last_seen_at, agent_version, healthy, installed, failed_version, outcome, bound_at, source,
+                 version_lead)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                 $22)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, state_detail = excluded.state_detail,
                  latest_generation = excluded.latest_generation, latest_key = excluded.latest_key,
                  latest_ticket = excluded.latest_ticket, active_generation = excluded.active_generation,
                  active_key = excluded.active_key, identity = excluded.identity,
@@ -275,9 +237,32 @@ impl Tx {
                  last_seen_at = excluded.last_seen_at, agent_version = excluded.agent_version,
                  healthy = excluded.healthy, installed = excluded.installed,
                  failed_version = excluded.failed_version, outcome = excluded.outcome,
-                 bound_at = excluded.bound_at, source = excluded.source",
-        );
-        let done = sql.query().execute(self.connection()).await.map_err(statement_error(SAVE))?;
-        check_every_row(SAVE, devices.len(), done.rows_affected())
+                 bound_at = excluded.bound_at, source = excluded.source,
+                 version_lead = excluded.version_lead",
+        )
+        .bind(device.id.get())
+        .bind(device.claim.get())
+        .bind(device.customer.get())
+        .bind(device.state.name().name())
+        .bind(document(&device.state))
+        .bind(device.latest.as_ref().map(|one| number(one.generation.0)))
+        .bind(device.latest.as_ref().map(|one| to_base64(one.key.spki())))
+        .bind(device.latest_ticket.map(|digest| digest.to_string()))
+        .bind(device.active.as_ref().map(|one| number(one.generation.0)))
+        .bind(device.active.as_ref().map(|one| to_base64(one.key.spki())))
+        .bind(device.identity.as_ref().map(|identity| document(&identity.to_raw())))
+        .bind(device.re_enroll_requested_at.map(millis))
+        .bind(millis(device.created_at))
+        .bind(said.at.map(millis))
+        .bind(said.agent_version.clone())
+        .bind(said.healthy.map(i64::from))
+        .bind(said.installed.as_ref().map(document))
+        .bind(said.failed_version.map(number))
+        .bind(said.outcome.as_ref().map(document))
+        .bind(device.bound_at.map(millis))
+        .bind(device.source.as_ref().map(ToString::to_string))
+        .bind(number(device.version_lead))
+        .execute(self.connection(), SAVE)?;
+        check_one_row(SAVE, done)
     }
 }

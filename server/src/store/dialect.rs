@@ -1,25 +1,6 @@
 //! The few places where SQLite and PostgreSQL differ.
 
 use super::StoreError;
-use sqlx::{
-    AssertSqlSafe, SqlSafeStr as _,
-    migrate::{Migration, MigrationType, Migrator},
-};
-
-/// All migrations: version, name and text of each.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
-    (1, "initial", include_str!("../../migrations/0001_initial.sql")),
-    (2, "accounts", include_str!("../../migrations/0002_accounts.sql")),
-    (5, "organisations", include_str!("../../migrations/0005_organisations.sql")),
-    (6, "factory claims", include_str!("../../migrations/0006_factory_claims.sql")),
-    (10, "matching", include_str!("../../migrations/0010_matching.sql")),
-    (11, "rights", include_str!("../../migrations/0011_rights.sql")),
-    (12, "load", include_str!("../../migrations/0012_load.sql")),
-    (13, "store", include_str!("../../migrations/0013_store.sql")),
-    (16, "versions", include_str!("../../migrations/0016_versions.sql")),
-    (17, "retention", include_str!("../../migrations/0017_retention.sql")),
-    (18, "operations", include_str!("../../migrations/0018_operations.sql")),
-];
 
 /// The set-up of every SQLite connection. WAL lets readers read while another connection writes; FULL makes
 /// a commit survive a power cut.
@@ -136,11 +117,11 @@ impl Dialect {
         match self {
             Self::Sqlite => {
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-                     AND name <> '_sqlx_migrations' ORDER BY name"
+                     AND name <> 'schema_migrations' ORDER BY name"
             }
             Self::Postgres => {
                 "SELECT CAST(tablename AS TEXT) AS name FROM pg_tables
-                 WHERE schemaname = current_schema() AND tablename <> '_sqlx_migrations' ORDER BY tablename"
+                 WHERE schemaname = current_schema() AND tablename <> 'schema_migrations' ORDER BY tablename"
             }
         }
     }
@@ -222,16 +203,16 @@ impl Dialect {
         }
     }
 
-    /// Returns the schema in this dialect.
-    pub(super) fn migrator(self) -> Migrator {
-        let migrations = MIGRATIONS.map(|(version, name, text)| {
-            let sql = AssertSqlSafe(self.ddl(text)).into_sql_str();
-            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
-        });
-        Migrator::with_migrations(migrations.into())
+    /// Returns a statement that keeps other servers from migrating until the transaction ends.
+    pub(super) const fn migration_lock(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SELECT CAST(pg_advisory_xact_lock(8389754676633367137) AS TEXT)"),
+        }
     }
 
-    fn ddl(self, text: &str) -> String {
+    /// Returns the text of a migration in this dialect.
+    pub(super) fn ddl(self, text: &str) -> String {
         match self {
             Self::Sqlite => text
                 .replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY")
@@ -239,12 +220,6 @@ impl Dialect {
             Self::Postgres => text.to_owned(),
         }
     }
-}
-
-/// Returns the newest schema version that this program knows.
-#[must_use]
-pub fn newest_version() -> i64 {
-    MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -257,21 +232,6 @@ mod tests {
         assert_eq!(Dialect::of("postgres://unbox@localhost/unbox").unwrap(), Dialect::Postgres);
         for other in ["", "mysql://x", "unbox.db", "SQLITE:x"] {
             assert!(matches!(Dialect::of(other), Err(StoreError::UnknownDatabase)), "{other}");
-        }
-    }
-
-    #[test]
-    fn the_schema_differs_only_where_it_must() {
-        for (_, name, text) in MIGRATIONS {
-            let sqlite = Dialect::Sqlite.ddl(text);
-            assert_eq!(Dialect::Postgres.ddl(text), text);
-            assert_eq!(sqlite.lines().count(), text.lines().count());
-            for banned in ["BOOLEAN", "TIMESTAMP", "JSONB", "NUMERIC", "UUID", "SERIAL", "BYTEA", "BLOB"] {
-                assert!(
-                    !text.contains(banned),
-                    "{name}, {banned}: one of the two cannot read it through `Any`"
-                );
-            }
         }
     }
 }

@@ -2,16 +2,15 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::statement_error,
+    database::{Row, query},
     row::{Fields, document, millis},
 };
 use crate::domain::dpc::CatalogueDpc;
-use sqlx::any::AnyRow;
 use unbox_common::payload::DpcName;
 
 const SELECT: &str = "SELECT name, title, document, created_at, updated_at FROM dpcs WHERE 1 = 1";
 
-fn dpc(row: &AnyRow) -> Result<CatalogueDpc, StoreError> {
+fn dpc(row: &Row) -> Result<CatalogueDpc, StoreError> {
     let fields = Fields::of(row, "dpcs", "name");
     Ok(CatalogueDpc {
         title: fields.parse("title")?,
@@ -23,19 +22,18 @@ fn dpc(row: &AnyRow) -> Result<CatalogueDpc, StoreError> {
 
 impl Reader {
     /// Returns a DPC by its name.
-    pub async fn dpc(&mut self, name: &DpcName) -> Result<Option<CatalogueDpc>, StoreError> {
+    pub fn dpc(&mut self, name: &DpcName) -> Result<Option<CatalogueDpc>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("name =", Some(name.to_string()));
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a DPC"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a DPC")?;
         row.as_ref().map(dpc).transpose()
     }
 
     /// Lists DPCs, by name.
-    pub async fn dpcs(&mut self, page: &PageRequest) -> Result<Page<CatalogueDpc>, StoreError> {
+    pub fn dpcs(&mut self, page: &PageRequest) -> Result<Page<CatalogueDpc>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("name >", page.after.clone()).push(" ORDER BY name LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list DPCs"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list DPCs")?;
         let dpcs = rows.iter().map(dpc).collect::<Result<_, _>>()?;
         Ok(page.page(dpcs, |one: &CatalogueDpc| one.dpc.name.to_string()))
     }
@@ -43,9 +41,9 @@ impl Reader {
 
 impl Tx {
     /// Adds a DPC, or replaces the one with its name.
-    pub async fn save_dpc(&mut self, new: &CatalogueDpc) -> Result<(), StoreError> {
+    pub fn save_dpc(&mut self, new: &CatalogueDpc) -> Result<(), StoreError> {
         let own = new.dpc.artifact.url.is_none().then(|| new.dpc.artifact.sha256.to_string());
-        sqlx::query(
+        query(
             "INSERT INTO dpcs (name, title, document, sha256, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (name) DO UPDATE SET title = excluded.title, document = excluded.document,
@@ -57,19 +55,15 @@ impl Tx {
         .bind(own)
         .bind(millis(new.created_at))
         .bind(millis(new.updated_at))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("save a DPC"))?;
+        .execute(self.connection(), "save a DPC")?;
         Ok(())
     }
 
     /// Removes a DPC from the catalogue; returns `false` if it was not there.
-    pub async fn delete_dpc(&mut self, name: &DpcName) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM dpcs WHERE name = $1")
+    pub fn delete_dpc(&mut self, name: &DpcName) -> Result<bool, StoreError> {
+        let done = query("DELETE FROM dpcs WHERE name = $1")
             .bind(name.to_string())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("delete a DPC"))?;
-        Ok(done.rows_affected() == 1)
+            .execute(self.connection(), "delete a DPC")?;
+        Ok(done == 1)
     }
 }

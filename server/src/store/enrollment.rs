@@ -3,8 +3,8 @@
 use super::{
     StoreError, Tx,
     claims::{claim, claim_columns},
+    database::{Row, query},
     devices::{device, device_columns},
-    error::statement_error,
     requests::{request, request_columns},
     row::{Fields, millis, number},
 };
@@ -15,7 +15,6 @@ use crate::domain::{
     device::{ApprovalRequest, Device},
     name::Name,
 };
-use sqlx::any::AnyRow;
 use unbox_common::{
     bytes::to_base64,
     digest::Sha256,
@@ -115,7 +114,7 @@ macro_rules! assigned_tables {
     };
 }
 
-fn read_assigned(row: &AnyRow, claim: &Claim) -> Result<Option<Assigned>, StoreError> {
+fn read_assigned(row: &Row, claim: &Claim) -> Result<Option<Assigned>, StoreError> {
     let fields = Fields::of(row, "configurations", "assigned_configuration_id");
     let Some(configuration) = fields.id_opt("assigned_configuration_id", ConfigurationId::new)? else {
         return Ok(None);
@@ -127,16 +126,16 @@ fn read_assigned(row: &AnyRow, claim: &Claim) -> Result<Option<Assigned>, StoreE
     Ok(Some(Assigned { configuration, updated_at: fields.time("configuration_updated_at")?, assigned_at }))
 }
 
-fn customer_name(row: &AnyRow) -> Result<Name, StoreError> {
+fn customer_name(row: &Row) -> Result<Name, StoreError> {
     Fields::of(row, "companies", "claim_customer_id").parse("customer_name")
 }
 
 /// Reads the result of a LEFT JOIN, if there is one: `column` is never NULL in an existing row.
 fn read_joined<T>(
-    row: &AnyRow,
+    row: &Row,
     table: &'static str,
     column: &'static str,
-    read: fn(&AnyRow) -> Result<T, StoreError>,
+    read: fn(&Row) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {
     let found: Option<i64> = Fields::of(row, table, "claim_id").read(column)?;
     found.map(|_| read(row)).transpose()
@@ -147,7 +146,7 @@ fn key_lookup(key: Sha256) -> String {
     format!("{} {key}", IdentifierKind::DeviceKey)
 }
 
-fn token(row: &AnyRow) -> Result<TokenFacts, StoreError> {
+fn token(row: &Row) -> Result<TokenFacts, StoreError> {
     let fields = Fields::of(row, "tokens", "token_id");
     let configuration = match fields.id_opt("token_configuration_id", ConfigurationId::new)? {
         Some(id) => Some((id, fields.time("token_configuration_updated_at")?)),
@@ -164,16 +163,14 @@ fn token(row: &AnyRow) -> Result<TokenFacts, StoreError> {
 impl Tx {
     /// Returns all facts for a decision on enrollment. Nobody else may enroll under this claim until the
     /// transaction ends. `None` if the claim is no longer in force.
-    pub async fn enrollment_facts(
+    pub fn enrollment_facts(
         &mut self,
         id: ClaimId,
         (key, shown): (&DevicePublicKey, ShownSecrets),
         now: Timestamp,
     ) -> Result<Option<EnrollmentFacts>, StoreError> {
-        self.write_before_reading(None, Some(id)).await?;
-        self.write_before_reading_key(shown.key).await?;
-        self.lock_key(shown.key).await?;
-        self.lock_claim(id).await?;
+        self.lock_key(shown.key)?;
+        self.lock_claim(id)?;
         let mut sql = self.sql(concat!(
             "SELECT ",
             claim_columns!(),
@@ -212,11 +209,7 @@ impl Tx {
             .bind(shown.token.map(|digest| digest.to_string()))
             .push(" WHERE c.released_at IS NULL AND c.id = ")
             .bind(id.get());
-        let row = sql
-            .query()
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("read what an enrollment is decided by"))?;
+        let row = sql.query().fetch_optional(self.connection(), "read what an enrollment is decided by")?;
         let Some(row) = &row else {
             return Ok(None);
         };
@@ -237,20 +230,18 @@ impl Tx {
     /// Locks this key against other enrollments until the transaction ends: two copies of a disk may enroll
     /// at the same moment, under two claims. Keys that share a lock also wait for each other, to no
     /// purpose.
-    async fn lock_key(&mut self, key: Sha256) -> Result<(), StoreError> {
+    fn lock_key(&mut self, key: Sha256) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
             let lock = key.0.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
-            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+            query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
                 .bind(lock)
-                .execute(self.connection())
-                .await
-                .map_err(statement_error("lock a device key"))?;
+                .execute(self.connection(), "lock a device key")?;
         }
         Ok(())
     }
 
     /// Returns the other claims in force whose device has this key, or that register it.
-    pub async fn key_holders(
+    pub fn key_holders(
         &mut self,
         key: &DevicePublicKey,
         besides: ClaimId,
@@ -272,22 +263,20 @@ impl Tx {
             .push(" UNION SELECT claim_id FROM claim_keys WHERE lookup = ")
             .bind(key_lookup(key.digest()))
             .push(") ORDER BY c.id LIMIT 16");
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("find who has a key"))?;
-        let holder = |row: &AnyRow| {
+        let rows = sql.query().fetch_all(self.connection(), "find who has a key")?;
+        let holder = |row: &Row| {
             Ok(OtherHolder { claim: claim(row)?, device: read_joined(row, "devices", "device_id", device)? })
         };
         rows.iter().map(holder).collect()
     }
 
     /// Returns the facts for answering a device's request, and locks the device until the transaction ends.
-    pub async fn managed_facts(
+    pub fn managed_facts(
         &mut self,
         id: DeviceId,
         generation: Generation,
     ) -> Result<Option<ManagedFacts>, StoreError> {
-        self.write_before_reading(Some(id), None).await?;
-        self.lock_device(id).await?;
+        self.lock_device(id)?;
         let mut sql = self.sql(concat!(
             "SELECT ",
             claim_columns!(),
@@ -305,11 +294,7 @@ impl Tx {
                 " WHERE d.id = "
             ))
             .bind(id.get());
-        let row = sql
-            .query()
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("read what a device is answered by"))?;
+        let row = sql.query().fetch_optional(self.connection(), "read what a device is answered by")?;
         let Some(row) = &row else {
             return Ok(None);
         };

@@ -1,8 +1,8 @@
 //! Errors between the store and its database.
 
+use super::database::{Code, DatabaseError};
 use crate::files::FilesError;
-use sqlx::migrate::MigrateError;
-use std::path::PathBuf;
+use std::{error::Error as _, path::PathBuf};
 
 /// The reason why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +63,15 @@ pub enum StoreError {
     /// The lock for serving could not be taken.
     #[error("the database cannot be locked")]
     Lock(#[source] FilesError),
+    /// The file of a new database could not be made.
+    #[error("the database could not be made: check `database` in server.toml")]
+    Create(#[source] FilesError),
     /// The database could not be opened.
     #[error("the database could not be opened: check `database` in server.toml")]
-    Open(#[source] sqlx::Error),
+    Open(#[source] DatabaseError),
+    /// The thread that writes could not be started.
+    #[error("the store's thread could not be started")]
+    Thread(#[source] std::io::Error),
     /// The database is in no state to do anything.
     #[error("could not {operation}: {}", .outage.advice())]
     Unavailable {
@@ -75,11 +81,11 @@ pub enum StoreError {
         outage: Outage,
         /// The cause.
         #[source]
-        source: sqlx::Error,
+        source: DatabaseError,
     },
-    /// Its schema could not be brought up to date.
-    #[error("the database's schema could not be brought up to date")]
-    Migrate(#[source] MigrateError),
+    /// A migration that the database has is not the one that this program has under the same version.
+    #[error("the database was made by another build of this server: its migration {0} is not this program's")]
+    AlteredMigration(&'static str),
     /// A newer server has changed the schema.
     #[error(
         "the database has schema version {found}, this server knows only {known}: install the newer server"
@@ -108,7 +114,7 @@ pub enum StoreError {
         operation: &'static str,
         /// The cause.
         #[source]
-        source: sqlx::Error,
+        source: DatabaseError,
     },
     /// A row holds a value that its type does not allow.
     #[error("table {table}, row {row}, column {column}: {problem}")]
@@ -195,10 +201,9 @@ impl JobError for StoreError {
 }
 
 /// Returns a function that turns a failed statement into the error for the caller.
-pub(super) fn statement_error(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+pub(super) fn statement_error(operation: &'static str) -> impl Fn(DatabaseError) -> StoreError {
     move |source| match Meaning::of(&source) {
         Meaning::Busy => StoreError::Busy,
-        Meaning::Closed => StoreError::Closed,
         Meaning::Outage(outage) => StoreError::Unavailable { operation, outage, source },
         Meaning::Other => StoreError::Statement { operation, source },
     }
@@ -215,52 +220,36 @@ pub(super) fn check_every_row(operation: &'static str, rows: usize, touched: u64
     if touched == expected { Ok(()) } else { Err(StoreError::Touched { operation, expected, touched }) }
 }
 
-fn code(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
-}
-
-/// Returns true if the statement names a table that does not exist.
-pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
-    match code(error).as_deref() {
-        Some("42P01") => true,
-        Some("1") => error.to_string().contains("no such table"),
-        _ => false,
-    }
-}
-
 /// The meaning of a database error.
 enum Meaning {
     Busy,
-    Closed,
     Outage(Outage),
     Other,
 }
 
 impl Meaning {
-    fn of(error: &sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut => Self::Busy,
-            sqlx::Error::PoolClosed => Self::Closed,
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::WorkerCrashed => Self::Outage(Outage::Unreachable),
-            other => code(other).map_or(Self::Other, |code| Self::of_code(&code)),
+    fn of(error: &DatabaseError) -> Self {
+        match (error.code(), error) {
+            (Some(code), _) => Self::of_code(code),
+            // The connection ended, or there is none.
+            (None, DatabaseError::Postgres(error)) if is_of_the_network(error) => {
+                Self::Outage(Outage::Unreachable)
+            }
+            _ => Self::Other,
         }
     }
 
-    fn of_code(code: &str) -> Self {
-        match code.parse() {
-            // A code of five characters is a PostgreSQL SQLSTATE, even if all of them are digits.
-            Ok(number) if code.len() < 5 => Self::of_sqlite(number),
-            _ => Self::of_postgres(code),
+    fn of_code(code: Code<'_>) -> Self {
+        match code {
+            Code::Sqlite(code) => Self::of_sqlite(code),
+            Code::Postgres(state) => Self::of_postgres(state),
         }
     }
 
     /// Classifies a result code of SQLite (<https://sqlite.org/rescode.html>): the low byte gives the
     /// error, the rest the place.
-    fn of_sqlite(code: u32) -> Self {
-        const SHARED_MEMORY_CANNOT_GROW: u32 = 4874;
+    fn of_sqlite(code: i32) -> Self {
+        const SHARED_MEMORY_CANNOT_GROW: i32 = 4874;
         match (code & 0xff, code) {
             (5 | 6, _) => Self::Busy,
             (13, _) | (_, SHARED_MEMORY_CANNOT_GROW) => Self::Outage(Outage::Full),
@@ -290,13 +279,25 @@ impl Meaning {
     }
 }
 
+/// Returns true if PostgreSQL could not be reached, or if the connection ended.
+fn is_of_the_network(error: &postgres::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        if one.is::<std::io::Error>() {
+            return true;
+        }
+        cause = one.source();
+    }
+    error.is_closed()
+}
+
 impl StoreError {
     /// Whether the same job may succeed if it runs again from its start: PostgreSQL found a conflict with
     /// another transaction, or two servers drew the same id.
     pub(super) fn is_conflict(&self) -> bool {
         match self {
             Self::Statement { source, .. } => {
-                matches!(code(source).as_deref(), Some("40001" | "40P01" | "23505"))
+                matches!(source.code(), Some(Code::Postgres("40001" | "40P01" | "23505")))
             }
             _ => false,
         }
@@ -305,7 +306,9 @@ impl StoreError {
     /// Returns true if it is a conflict caused merely by many simultaneous writes.
     pub(super) fn is_contention(&self) -> bool {
         match self {
-            Self::Statement { source, .. } => matches!(code(source).as_deref(), Some("40001" | "40P01")),
+            Self::Statement { source, .. } => {
+                matches!(source.code(), Some(Code::Postgres("40001" | "40P01")))
+            }
             _ => false,
         }
     }
@@ -325,8 +328,16 @@ impl StoreError {
 mod tests {
     use super::*;
 
-    fn outage_of_code(code: &str) -> Option<Outage> {
-        match Meaning::of_code(code) {
+    fn code(text: &str) -> Code<'_> {
+        // A state of five characters is PostgreSQL's, even if all of them are digits.
+        match text.parse() {
+            Ok(number) if text.len() < 5 => Code::Sqlite(number),
+            _ => Code::Postgres(text),
+        }
+    }
+
+    fn outage_of_code(text: &str) -> Option<Outage> {
+        match Meaning::of_code(code(text)) {
             Meaning::Outage(outage) => Some(outage),
             _ => None,
         }
@@ -353,11 +364,11 @@ mod tests {
         ] {
             assert_eq!(outage_of_code(code), Some(outage), "{code}");
         }
-        for code in ["1", "19", "2067", "23505", "42P01", "40001", "22P02", "10000"] {
-            assert!(matches!(Meaning::of_code(code), Meaning::Other), "{code}");
+        for text in ["1", "19", "2067", "23505", "42P01", "40001", "22P02", "10000"] {
+            assert!(matches!(Meaning::of_code(code(text)), Meaning::Other), "{text}");
         }
-        for code in ["5", "261", "517", "53300", "57P03"] {
-            assert!(matches!(Meaning::of_code(code), Meaning::Busy), "{code}");
+        for text in ["5", "261", "517", "53300", "57P03"] {
+            assert!(matches!(Meaning::of_code(code(text)), Meaning::Busy), "{text}");
         }
     }
 

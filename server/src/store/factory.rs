@@ -3,12 +3,12 @@
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
     claims::{claim, claim_columns},
-    error::{check_one_row, statement_error},
+    database::{Row, query},
+    error::check_one_row,
     row::{Fields, document, millis},
     sql::{Sql, is_worth_preparing},
 };
 use crate::domain::{actor::Scope, claim::Claim, factory::FactoryRecord};
-use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 use unbox_common::{
     identity::{HardwareIdentity, RawIdentifier},
@@ -43,7 +43,7 @@ macro_rules! with_claims {
     };
 }
 
-fn record(row: &AnyRow) -> Result<FactoryRecord, StoreError> {
+fn record(row: &Row) -> Result<FactoryRecord, StoreError> {
     let fields = Fields::of(row, "factory_records", "id");
     let raw: Vec<RawIdentifier> = fields.json("identifiers")?;
     Ok(FactoryRecord {
@@ -75,7 +75,7 @@ const RECORDS: &str = concat!(
 
 impl Reader {
     /// Returns these companies' records of devices with any of these keys, oldest first.
-    pub async fn factory_records(
+    pub fn factory_records(
         &mut self,
         companies: &[CompanyId],
         keys: &[String],
@@ -85,8 +85,11 @@ impl Reader {
             let mut sql = self.sql(RECORDS);
             records_sql(&mut sql, companies, part);
             let usual = is_worth_preparing(part.len(), PART);
-            let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
-            for row in &rows.map_err(statement_error("find what factories registered"))? {
+            let rows = sql
+                .query()
+                .keep_prepared(usual)
+                .fetch_all(self.connection(), "find what factories registered")?;
+            for row in &rows {
                 let one = record(row)?;
                 found.insert(one.id, one);
             }
@@ -95,7 +98,7 @@ impl Reader {
     }
 
     /// Returns a record, if it is the scope's own.
-    pub async fn factory_record(
+    pub fn factory_record(
         &mut self,
         scope: Scope,
         id: FactoryRecordId,
@@ -108,12 +111,12 @@ impl Reader {
             " WHERE r.id = "
         ));
         sql.bind(id.get()).filter("r.company_id =", scope.company().map(CompanyId::get));
-        let row = sql.query().fetch_optional(self.connection()).await;
-        row.map_err(statement_error("find what a factory registered"))?.as_ref().map(record).transpose()
+        let row = sql.query().fetch_optional(self.connection(), "find what a factory registered")?;
+        row.as_ref().map(record).transpose()
     }
 
     /// Lists records of the scope's own organisation, or of all for the operator; oldest first.
-    pub async fn list_factory_records(
+    pub fn list_factory_records(
         &mut self,
         scope: Scope,
         filter: &FactoryFilter,
@@ -145,14 +148,13 @@ impl Reader {
             }
         }
         sql.filter("r.id >", page.key::<i64>()?).push(" ORDER BY r.id LIMIT ").bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await;
-        let rows = rows.map_err(statement_error("list what factories registered"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list what factories registered")?;
         let records = rows.iter().map(record).collect::<Result<_, _>>()?;
         Ok(page.page(records, |one: &FactoryRecord| one.id))
     }
 
     /// Returns the claims in force in the scope that any of these keys leads to.
-    pub async fn claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<Vec<Claim>, StoreError> {
+    pub fn claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<Vec<Claim>, StoreError> {
         let mut found = BTreeMap::new();
         for part in keys.chunks(PART) {
             let mut sql = self.sql(concat!(
@@ -167,8 +169,11 @@ impl Reader {
                 .push(")")
                 .scope_of_claims(scope);
             let usual = is_worth_preparing(part.len(), PART);
-            let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
-            for row in &rows.map_err(statement_error("find claims by identifiers"))? {
+            let rows = sql
+                .query()
+                .keep_prepared(usual)
+                .fetch_all(self.connection(), "find claims by identifiers")?;
+            for row in &rows {
                 let one = claim(row)?;
                 found.insert(one.id, one);
             }
@@ -179,14 +184,15 @@ impl Reader {
 
 impl Tx {
     /// Whether any factory ever registered anything.
-    pub async fn has_factory_records(&mut self) -> Result<bool, StoreError> {
-        let found = sqlx::query("SELECT id FROM factory_records LIMIT 1").fetch_optional(self.connection());
-        Ok(found.await.map_err(statement_error("see whether factories registered anything"))?.is_some())
+    pub fn has_factory_records(&mut self) -> Result<bool, StoreError> {
+        let found = query("SELECT id FROM factory_records LIMIT 1")
+            .fetch_optional(self.connection(), "see whether factories registered anything")?;
+        Ok(found.is_some())
     }
 
     /// Adds a record under its id.
-    pub async fn insert_factory_record(&mut self, new: &FactoryRecord) -> Result<(), StoreError> {
-        sqlx::query(
+    pub fn insert_factory_record(&mut self, new: &FactoryRecord) -> Result<(), StoreError> {
+        query(
             "INSERT INTO factory_records (id, company_id, identifiers, claim_id, created_at, created_by)
              VALUES ($1, $2, $3, $4, $5, $6)",
         )
@@ -196,91 +202,77 @@ impl Tx {
         .bind(new.claim.map(ClaimId::get))
         .bind(millis(new.created_at))
         .bind(new.created_by.clone())
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("add what a factory registered"))?;
-        self.insert_factory_keys(new).await
+        .execute(self.connection(), "add what a factory registered")?;
+        self.insert_factory_keys(new)
     }
 
     /// Updates a record with the identifiers that its device shows now, and with the claim that has its
     /// key. A claim that is out of scope at present stays recorded.
-    pub async fn update_factory_record(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
+    pub fn update_factory_record(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
         const OPERATION: &str = "change what a factory registered";
-        let done = sqlx::query(
+        let done = query(
             "UPDATE factory_records SET identifiers = $2, claim_id = COALESCE($3, claim_id) WHERE id = $1",
         )
         .bind(record.id.get())
         .bind(document(&record.identity.to_raw()))
         .bind(record.claim.map(ClaimId::get))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())?;
-        self.delete_factory_keys(record.id).await?;
-        self.insert_factory_keys(record).await
+        .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)?;
+        self.delete_factory_keys(record.id)?;
+        self.insert_factory_keys(record)
     }
 
     /// Records which claims received their keys from which records.
-    pub async fn note_keys_given(&mut self, given: &[(FactoryRecordId, ClaimId)]) -> Result<(), StoreError> {
+    pub fn note_keys_given(&mut self, given: &[(FactoryRecordId, ClaimId)]) -> Result<(), StoreError> {
         const OPERATION: &str = "note which claim has a registered key";
         for (record, claim) in given {
-            let done = sqlx::query("UPDATE factory_records SET claim_id = $2 WHERE id = $1")
+            let done = query("UPDATE factory_records SET claim_id = $2 WHERE id = $1")
                 .bind(record.get())
                 .bind(claim.get())
-                .execute(self.connection())
-                .await
-                .map_err(statement_error(OPERATION))?;
-            check_one_row(OPERATION, done.rows_affected())?;
+                .execute(self.connection(), OPERATION)?;
+            check_one_row(OPERATION, done)?;
         }
         Ok(())
     }
 
     /// Deletes a record.
-    pub async fn delete_factory_record(&mut self, id: FactoryRecordId) -> Result<(), StoreError> {
+    pub fn delete_factory_record(&mut self, id: FactoryRecordId) -> Result<(), StoreError> {
         const OPERATION: &str = "delete what a factory registered";
-        self.delete_factory_keys(id).await?;
-        let done = sqlx::query("DELETE FROM factory_records WHERE id = $1")
+        self.delete_factory_keys(id)?;
+        let done = query("DELETE FROM factory_records WHERE id = $1")
             .bind(id.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())
+            .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)
     }
 
-    async fn delete_factory_keys(&mut self, id: FactoryRecordId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM factory_keys WHERE record_id = $1")
+    fn delete_factory_keys(&mut self, id: FactoryRecordId) -> Result<(), StoreError> {
+        query("DELETE FROM factory_keys WHERE record_id = $1")
             .bind(id.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("take away the keys of what a factory registered"))?;
+            .execute(self.connection(), "take away the keys of what a factory registered")?;
         Ok(())
     }
 
-    async fn insert_factory_keys(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
+    fn insert_factory_keys(&mut self, record: &FactoryRecord) -> Result<(), StoreError> {
         let keys: Vec<String> = record.lookup_keys().into_iter().collect();
         let mut sql = self.sql("INSERT INTO factory_keys (company_id, lookup, record_id) VALUES ");
         sql.push_rows(&keys, |row, key| {
             row.bind(record.company.get()).bind(key.clone()).bind(record.id.get());
         });
         sql.query()
-            .persistent(false)
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("add the keys of what a factory registered"))?;
+            .keep_prepared(false)
+            .execute(self.connection(), "add the keys of what a factory registered")?;
         Ok(())
     }
 
     /// Replaces the sets `was` of a claim in force, because its device's key was registered or withdrawn.
-    pub async fn set_claim_sets(&mut self, was: &Claim, now: &Claim) -> Result<(), StoreError> {
+    pub fn set_claim_sets(&mut self, was: &Claim, now: &Claim) -> Result<(), StoreError> {
         const OPERATION: &str = "change the identifiers of a claim";
-        let done = sqlx::query("UPDATE claims SET identifiers = $2 WHERE id = $1 AND released_at IS NULL")
+        let done = query("UPDATE claims SET identifiers = $2 WHERE id = $1 AND released_at IS NULL")
             .bind(was.id.get())
             .bind(now.sets.to_text())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())?;
-        self.delete_claim_keys(was).await?;
-        self.insert_claim_keys(std::slice::from_ref(now)).await
+            .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)?;
+        self.delete_claim_keys(was)?;
+        self.insert_claim_keys(std::slice::from_ref(now))
     }
 }

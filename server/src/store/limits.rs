@@ -1,7 +1,11 @@
 //! Limits of the database itself: the connections that it accepts, and read-only access.
 
-use super::{Dialect, POSTGRES_CONNECTIONS, Store, StoreError, error::statement_error, open, row::Fields};
-use sqlx::AnyConnection;
+use super::{
+    Dialect, POSTGRES_CONNECTIONS, Store, StoreError,
+    database::{Connection, query},
+    open,
+    row::Fields,
+};
 
 /// The connections that a PostgreSQL server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,13 +26,9 @@ impl ConnectionLimit {
         self.allowed.saturating_sub(self.used)
     }
 
-    pub(super) async fn read(
-        connection: &mut AnyConnection,
-        dialect: Dialect,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(query) = dialect.connections() else { return Ok(None) };
-        let row =
-            sqlx::query(query).fetch_one(connection).await.map_err(statement_error("count connections"))?;
+    pub(super) fn read(connection: &mut Connection, dialect: Dialect) -> Result<Option<Self>, StoreError> {
+        let Some(text) = dialect.connections() else { return Ok(None) };
+        let row = query(text).fetch_one(connection, "count connections")?;
         let fields = Fields::of(&row, "pg_database", "allowed");
         Ok(Some(Self { allowed: fields.count("allowed")?, used: fields.count("used")? }))
     }
@@ -53,10 +53,11 @@ impl Store {
         if let Some(path) = &self.0.file {
             return Ok(open::check_writable(path).is_err());
         }
-        let Some(query) = self.0.dialect.read_only() else { return Ok(false) };
-        let mut reader = self.reader().await?;
-        let row = sqlx::query(query).fetch_one(reader.connection()).await;
-        let row = row.map_err(statement_error("see whether the database is read-only"))?;
-        Ok(Fields::of(&row, "pg_settings", "read_only").read::<i64>("read_only")? != 0)
+        let Some(text) = self.0.dialect.read_only() else { return Ok(false) };
+        self.read(move |reader| {
+            let row = query(text).fetch_one(reader.connection(), "see whether the database is read-only")?;
+            Ok(Fields::of(&row, "pg_settings", "read_only").read::<i64>("read_only")? != 0)
+        })
+        .await
     }
 }

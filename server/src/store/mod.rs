@@ -15,6 +15,7 @@ mod claims;
 mod companies;
 mod configurations;
 mod credentials;
+mod database;
 mod devices;
 mod dialect;
 mod dpcs;
@@ -23,12 +24,13 @@ mod enrollment;
 mod error;
 mod factory;
 mod limits;
+mod migrations;
 mod open;
 mod operations;
 mod page;
+mod pool;
 #[cfg(test)]
 mod query_plans;
-mod readers;
 mod readiness;
 mod reports;
 mod requests;
@@ -37,9 +39,7 @@ mod restore;
 mod row;
 mod sql;
 mod tokens;
-mod transaction;
 mod uploads;
-mod write_batch;
 mod writer;
 
 pub use accounts::AccountsOf;
@@ -51,13 +51,14 @@ pub use claims::{
 pub use companies::CompanyFilter;
 pub use configurations::Use;
 pub use credentials::{ApiKeyUse, KeysOf, SigningAccount};
+pub use database::{DatabaseError, Value};
 pub use devices::DeviceFilter;
-pub use dialect::newest_version;
-pub use dump::{Cell, Dumped};
+pub use dump::Dumped;
 pub use enrollment::{EnrollmentFacts, ManagedFacts, OtherHolder, ShownSecrets, TokenFacts};
 pub use error::{JobError, Outage, StoreError};
 pub use factory::FactoryFilter;
 pub use limits::ConnectionLimit;
+pub use migrations::newest_version;
 pub use operations::{DoneItem, QueuedItem};
 pub use page::{MAX_ROWS, Page, PageRequest};
 pub use reports::{REPORTS_KEPT, StoredReport};
@@ -66,16 +67,14 @@ pub use restore::{Occupancy, Rows};
 pub use tokens::ResetTicket;
 pub use writer::Tx;
 
+use database::{Connection, query};
 use dialect::Dialect;
-use error::statement_error;
-use futures_util::future::BoxFuture;
-use readers::{Lent, Readers};
+use pool::Pool;
+use row::Fields;
 use sql::Sql;
-use sqlx::{AnyConnection, Row as _};
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use transaction::Transaction;
 use unbox_common::timestamp::Timestamp;
-use writer::{Reads, Writer};
+use writer::Writer;
 
 /// The number of connections that read at the same time. SQLite reads from memory: more than cores gain
 /// nothing.
@@ -83,8 +82,6 @@ const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// The longest wait of a request for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time for which an unused connection stays open.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An open database. Cloning is cheap; every clone is the same database.
 #[derive(Clone)]
@@ -92,7 +89,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     dialect: Dialect,
-    readers: Readers,
+    readers: Pool,
     writer: Writer,
     /// The file of an SQLite database.
     file: Option<PathBuf>,
@@ -100,9 +97,26 @@ struct Inner {
 }
 
 impl Store {
-    /// Returns a connection that reads.
-    pub async fn reader(&self) -> Result<Reader, StoreError> {
-        Ok(Reader { held: Held::Lent(self.0.readers.take().await?), dialect: self.0.dialect })
+    /// Runs `job` with a connection that reads, on a thread that may wait for the database.
+    ///
+    /// # Errors
+    /// Those of the job; [`StoreError::Busy`] if no connection becomes free in time.
+    pub async fn read<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Reader) -> Result<T, E> + Send + 'static,
+    {
+        let dialect = self.0.dialect;
+        self.0
+            .readers
+            .run(move |connections| {
+                let mut reader = Reader { connection: connections.take()?, dialect };
+                let outcome = job(&mut reader);
+                connections.give_back(reader.connection);
+                outcome
+            })
+            .await
     }
 
     /// Runs `job` in a write transaction, and returns when it is on disk.
@@ -117,31 +131,16 @@ impl Store {
     where
         T: Send + 'static,
         E: JobError,
-        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        F: Fn(&mut Tx) -> Result<T, E> + Send + 'static,
     {
-        self.0.writer.run(job, Reads::Anything).await
+        self.0.writer.run(job).await
     }
 
-    /// Runs a job like [`Self::write`], if it is of a frequent kind and reads nothing but
-    /// [`Tx::enrollment_facts`] or [`Tx::managed_facts`]: its writes at the commit are combined with those
-    /// of other jobs.
-    ///
-    /// # Errors
-    /// Those of [`Self::write`].
-    pub async fn write_batched<T, E, F>(&self, job: F) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: JobError,
-        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
-    {
-        self.0.writer.run(job, Reads::ItsOwnDevice).await
-    }
-
-    /// Runs `job`, which reads nothing, in a write transaction some time soon, or drops it if the database
+    /// Runs `job` in a write transaction some time soon, or drops it if the database
     /// is busy: for data that is worth storing, but not worth waiting for.
     pub fn write_soon<F>(&self, job: F)
     where
-        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> + Send + 'static,
+        F: Fn(&mut Tx) -> Result<(), StoreError> + Send + 'static,
     {
         self.0.writer.run_soon(job);
     }
@@ -155,17 +154,13 @@ impl Store {
     /// Writes a row that nobody reads, and returns when it is on disk, because only a write shows that the
     /// database accepts writes.
     pub async fn write_probe(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.write(move |tx| Box::pin(async move { tx.write_readiness(now).await })).await
+        self.write(move |tx| tx.write_readiness(now)).await
     }
 
     /// Returns the version of the schema.
     pub async fn schema_version(&self) -> Result<i64, StoreError> {
-        let mut reader = self.reader().await?;
-        let row = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations")
-            .fetch_one(reader.connection())
-            .await
-            .map_err(statement_error("read the schema's version"))?;
-        row.try_get(0).map_err(statement_error("read the schema's version"))
+        let version = self.read(|reader| migrations::read_version(reader.connection())).await?;
+        version.ok_or(StoreError::Empty)
     }
 
     /// Returns the faults that the database itself finds in its files. Reads all of them.
@@ -173,13 +168,12 @@ impl Store {
         let Some(check) = self.0.dialect.integrity_check() else {
             return Ok(Vec::new());
         };
-        let mut reader = self.reader().await?;
-        let rows = sqlx::query(check)
-            .fetch_all(reader.connection())
-            .await
-            .map_err(statement_error("check the database's integrity"))?;
-        let texts = rows.iter().filter_map(|row| row.try_get::<String, _>(0).ok());
-        Ok(texts.filter(|text| text != "ok").collect())
+        let found = self.read(move |reader| {
+            let rows = query(check).fetch_all(reader.connection(), "check the database's integrity")?;
+            rows.iter().map(|row| Fields::of(row, "quick_check", "quick_check").read("quick_check")).collect()
+        });
+        let found: Vec<String> = found.await?;
+        Ok(found.into_iter().filter(|text| text != "ok").collect())
     }
 
     /// Waits until every accepted job is on disk, accepts no more, and closes the database.
@@ -191,13 +185,8 @@ impl Store {
 
 /// A connection that reads.
 pub struct Reader {
-    held: Held,
+    connection: Connection,
     dialect: Dialect,
-}
-
-enum Held {
-    Lent(Lent),
-    InTransaction(Transaction),
 }
 
 impl Reader {
@@ -206,10 +195,7 @@ impl Reader {
         Sql::new(self.dialect, text)
     }
 
-    fn connection(&mut self) -> &mut AnyConnection {
-        match &mut self.held {
-            Held::Lent(connection) => connection,
-            Held::InTransaction(transaction) => transaction,
-        }
+    fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 }

@@ -4,26 +4,89 @@
 //! report a damaged file as a timeout.
 
 use super::{
-    ACQUIRE_TIMEOUT, Dialect, IDLE_TIMEOUT, Inner, POSTGRES_CONNECTIONS, Readers, SQLITE_READERS, Store,
-    StoreError, Writer,
-    error::{is_missing_table, statement_error},
+    ACQUIRE_TIMEOUT, Dialect, Inner, POSTGRES_CONNECTIONS, Pool, SQLITE_READERS, Store, StoreError, Writer,
+    database::{Access, Connection, DatabaseError, Postgres, Sqlite, query},
+    error::statement_error,
     limits::ConnectionLimit,
-    newest_version,
+    migrations::{migrate, newest_version, read_version},
 };
 use crate::files::{self, FilesError, Lock, PRIVATE_FILE};
-use futures_util::FutureExt as _;
 use nix::unistd::{AccessFlags, access};
-use sqlx::{
-    AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row as _,
-    any::{AnyConnectOptions, AnyPoolOptions},
-    migrate::MigrateError,
-    sqlite::SqliteConnectOptions,
-};
 use std::{
+    panic,
     path::{Path, PathBuf},
-    str::FromStr as _,
     sync::Arc,
 };
+use tokio::task;
+
+/// The place of a database.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// An SQLite file.
+    File(PathBuf, Access),
+    /// The URL of a PostgreSQL database, which may hold a password.
+    Server(Arc<str>),
+}
+
+impl Place {
+    pub(super) fn of_url(url: &str) -> Result<Self, StoreError> {
+        Ok(match sqlite_path(url)? {
+            Some(path) => Self::of_file(&path),
+            None => Self::Server(url.into()),
+        })
+    }
+
+    pub(super) fn of_file(path: &Path) -> Self {
+        Self::File(path.to_owned(), Access::Write)
+    }
+
+    /// Returns the file of an SQLite database.
+    fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path, _) => Some(path.clone()),
+            Self::Server(_) => None,
+        }
+    }
+
+    /// Opens a connection, and sets it up.
+    pub(super) fn connect(&self, setup: &'static [&'static str]) -> Result<Connection, DatabaseError> {
+        let mut connection = match self {
+            Self::File(path, access) => Connection::Sqlite(Sqlite::open(path, *access)?),
+            Self::Server(url) => Connection::Postgres(Box::new(Postgres::connect(url)?)),
+        };
+        for statement in setup {
+            connection.run(statement)?;
+        }
+        Ok(connection)
+    }
+
+    /// Opens the first connection, which shows whether there is a database at all.
+    pub(super) fn open(&self, setup: &'static [&'static str]) -> Result<Connection, StoreError> {
+        let opened = |error| match statement_error("open it")(error) {
+            StoreError::Statement { source, .. } => StoreError::Open(source),
+            other => other,
+        };
+        let mut connection = self.connect(setup).map_err(opened)?;
+        // SQLite reads nothing before the first statement.
+        let dialect = match self {
+            Self::File(..) => Dialect::Sqlite,
+            Self::Server(_) => Dialect::Postgres,
+        };
+        query(dialect.existence_check()).try_execute(&mut connection).map_err(opened)?;
+        Ok(connection)
+    }
+}
+
+/// Runs work that blocks on a thread that may be blocked.
+pub(super) async fn blocking<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(StoreError::Closed.into()),
+    }
+}
 
 impl Store {
     /// Opens a database by its URL, `sqlite:<path>` or `postgres://...`, and brings its schema up
@@ -34,15 +97,12 @@ impl Store {
     /// would look as if every device had been forgotten; [`StoreError::TooNew`] if a newer server has
     /// changed the schema; and other errors that keep the database from being opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
         let dialect = Dialect::of(url)?;
         if let Some(path) = sqlite_path(url)? {
             check_exists(&path)?;
             check_writable(&path)?;
         }
-        let seen = Seen::look_at(url, dialect, dialect.writer_setup()).await?;
-        seen.version.ok_or(StoreError::Empty)?;
-        Self::open_pools(url, dialect, seen).await
+        Self::open_at(Place::of_url(url)?, dialect, false).await
     }
 
     /// Opens a database like [`Self::open`], and creates it if it does not exist. An SQLite file is
@@ -51,28 +111,36 @@ impl Store {
     /// # Errors
     /// Those of [`Self::open`].
     pub async fn create(url: &str) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
         let dialect = Dialect::of(url)?;
         if let Some(path) = sqlite_path(url)? {
             make_private(&path)?;
             check_writable(&path)?;
         }
-        let seen = Seen::look_at(url, dialect, dialect.writer_setup()).await?;
-        Self::open_pools(url, dialect, seen).await
+        Self::open_at(Place::of_url(url)?, dialect, true).await
     }
 
-    async fn open_pools(url: &str, dialect: Dialect, seen: Seen) -> Result<Self, StoreError> {
-        let (writers, readers) = match dialect {
-            Dialect::Sqlite => (1, SQLITE_READERS),
-            Dialect::Postgres => (POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS),
-        };
-        let writing = pool(url, dialect, writers, dialect.writer_setup()).await?;
-        dialect.migrator().run(&writing).await.map_err(migrate_error)?;
-        let reading = pool(url, dialect, readers, dialect.reader_setup()).await?;
-        let readers = Readers::new(reading, dialect, readers as usize, ACQUIRE_TIMEOUT);
-        let writer = Writer::start(writing, dialect)?;
-        let (file, connections) = (sqlite_path(url)?, seen.connections);
-        Ok(Self(Arc::new(Inner { dialect, readers, writer, file, connections })))
+    async fn open_at(place: Place, dialect: Dialect, create: bool) -> Result<Self, StoreError> {
+        blocking(move || {
+            let mut connection = place.open(dialect.writer_setup())?;
+            let version = read_version(&mut connection)?;
+            let limit = ConnectionLimit::read(&mut connection, dialect)?;
+            if version.is_none() && !create {
+                return Err(StoreError::Empty);
+            }
+            if version != Some(newest_version()) {
+                connection.run(dialect.begin()).map_err(statement_error("begin a transaction"))?;
+                migrate(&mut connection, dialect, newest_version())?;
+                connection.run("COMMIT").map_err(statement_error("commit"))?;
+            }
+            let readers = match dialect {
+                Dialect::Sqlite => SQLITE_READERS,
+                Dialect::Postgres => POSTGRES_CONNECTIONS,
+            };
+            let readers = Pool::new(place.clone(), dialect.reader_setup(), readers, ACQUIRE_TIMEOUT);
+            let writer = Writer::start(place.clone(), dialect)?;
+            Ok(Self(Arc::new(Inner { dialect, readers, writer, file: place.file(), connections: limit })))
+        })
+        .await
     }
 
     /// Opens a database for inspection, and leaves its schema and its files unchanged.
@@ -80,32 +148,35 @@ impl Store {
     /// # Errors
     /// Those of [`Self::open`], and [`StoreError::Outdated`] if its schema is older than this program.
     pub async fn inspect(url: &str) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
         let dialect = Dialect::of(url)?;
-        let url = match sqlite_path(url)? {
+        let place = match sqlite_path(url)? {
             Some(path) => {
                 check_exists(&path)?;
-                read_only_url(&path)
+                let access = read_only_access(&path);
+                Place::File(path, access)
             }
-            None => url.to_owned(),
+            None => Place::of_url(url)?,
         };
-        Self::open_readers(&url, dialect, dialect.inspector_setup()).await
+        Self::open_readers(place, dialect, dialect.inspector_setup()).await
     }
 
     async fn open_readers(
-        url: &str,
+        place: Place,
         dialect: Dialect,
         setup: &'static [&'static str],
     ) -> Result<Self, StoreError> {
-        let seen = Seen::look_at(url, dialect, setup).await?;
-        let found = seen.version.ok_or(StoreError::Empty)?;
-        if found < newest_version() {
-            return Err(StoreError::Outdated { found, known: newest_version() });
-        }
-        let reading = pool(url, dialect, SQLITE_READERS, setup).await?;
-        let readers = Readers::new(reading, dialect, SQLITE_READERS as usize, ACQUIRE_TIMEOUT);
-        let (file, connections) = (sqlite_path(url)?, seen.connections);
-        Ok(Self(Arc::new(Inner { dialect, readers, writer: Writer::None, file, connections })))
+        blocking(move || {
+            let mut connection = place.open(setup)?;
+            let found = read_version(&mut connection)?.ok_or(StoreError::Empty)?;
+            if found < newest_version() {
+                return Err(StoreError::Outdated { found, known: newest_version() });
+            }
+            let limit = ConnectionLimit::read(&mut connection, dialect)?;
+            let file = place.file();
+            let readers = Pool::new(place, setup, SQLITE_READERS, ACQUIRE_TIMEOUT);
+            Ok(Self(Arc::new(Inner { dialect, readers, writer: Writer::None, file, connections: limit })))
+        })
+        .await
     }
 
     /// Takes the lock for serving from an SQLite file, which one process has at a time. PostgreSQL allows
@@ -125,12 +196,11 @@ impl Store {
     /// # Errors
     /// Those of [`Self::inspect`].
     pub async fn open_for_backup(url: &str) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
         let dialect = Dialect::of(url)?;
         if let Some(path) = sqlite_path(url)? {
             check_exists(&path)?;
         }
-        Self::open_readers(url, dialect, dialect.reader_setup()).await
+        Self::open_readers(Place::of_url(url)?, dialect, dialect.reader_setup()).await
     }
 
     /// Returns the URL of an SQLite database in this file.
@@ -142,34 +212,16 @@ impl Store {
     }
 }
 
-/// The findings of the first connection.
-struct Seen {
-    /// The schema's version, if there is a schema that this program knows.
-    version: Option<i64>,
-    connections: Option<ConnectionLimit>,
-}
-
-impl Seen {
-    async fn look_at(
-        url: &str,
-        dialect: Dialect,
-        setup: &'static [&'static str],
-    ) -> Result<Self, StoreError> {
-        let mut connection = connect(url, dialect, setup).await?;
-        let version = read_version(&mut connection).await;
-        let connections = ConnectionLimit::read(&mut connection, dialect).await;
-        let _ = connection.close().await;
-        Ok(Self { version: version?, connections: connections? })
-    }
-}
-
 /// Returns the file of an SQLite database.
 pub(super) fn sqlite_path(url: &str) -> Result<Option<PathBuf>, StoreError> {
     if Dialect::of(url)? != Dialect::Sqlite {
         return Ok(None);
     }
-    let options = SqliteConnectOptions::from_str(url).map_err(StoreError::Open)?;
-    Ok(Some(options.get_filename().to_owned()))
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    let path = percent_encoding::percent_decode_str(path).decode_utf8();
+    let path = path.map_err(|error| StoreError::Open(DatabaseError::Settings(error.to_string())))?;
+    Ok(Some(PathBuf::from(path.as_ref())))
 }
 
 fn check_exists(path: &Path) -> Result<(), StoreError> {
@@ -203,89 +255,18 @@ pub(super) fn check_writable(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Returns a URL that reads a file and creates none beside it. While anybody has the database open, its
+/// Chooses how a file is read without creating one beside it. While anybody has the database open, its
 /// write-ahead log exists, and is read, too. Without that log nobody writes, and SQLite need not prepare
 /// for it.
-fn read_only_url(path: &Path) -> String {
+fn read_only_access(path: &Path) -> Access {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    let unused = if Path::new(&log).exists() { "" } else { "&immutable=true" };
-    format!("{}?mode=ro{unused}", Store::sqlite_url(path))
+    if Path::new(&log).exists() { Access::Read } else { Access::ReadUnshared }
 }
 
 fn make_private(path: &Path) -> Result<(), StoreError> {
     match files::write_new(path, &[], PRIVATE_FILE) {
         Ok(()) | Err(FilesError::Exists(_)) => Ok(()),
-        Err(error) => Err(StoreError::Open(sqlx::Error::Configuration(error.into()))),
-    }
-}
-
-pub(super) async fn connect(
-    url: &str,
-    dialect: Dialect,
-    setup: &'static [&'static str],
-) -> Result<AnyConnection, StoreError> {
-    let opened = |error| match statement_error("open it")(error) {
-        StoreError::Statement { source, .. } => StoreError::Open(source),
-        other => other,
-    };
-    let mut connection = options(url)?.connect().await.map_err(opened)?;
-    for statement in setup {
-        connection.execute(*statement).await.map_err(opened)?;
-    }
-    // SQLite reads nothing before the first statement.
-    connection.execute(dialect.existence_check()).await.map_err(opened)?;
-    Ok(connection)
-}
-
-pub(super) async fn read_version(connection: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
-    let found = match sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(connection).await {
-        Ok(row) => row.try_get::<Option<i64>, _>(0).map_err(statement_error("read the schema's version"))?,
-        Err(error) if is_missing_table(&error) => None,
-        Err(error) => return Err(statement_error("read the schema's version")(error)),
-    };
-    match found {
-        Some(found) if found > newest_version() => Err(StoreError::TooNew { found, known: newest_version() }),
-        found => Ok(found),
-    }
-}
-
-fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
-    Ok(AnyConnectOptions::from_str(url).map_err(StoreError::Open)?.disable_statement_logging())
-}
-
-async fn pool(
-    url: &str,
-    dialect: Dialect,
-    connections: u32,
-    setup: &'static [&'static str],
-) -> Result<AnyPool, StoreError> {
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout((connections > 1).then_some(IDLE_TIMEOUT))
-        .max_lifetime(None)
-        // A file does not go away; a server may, and is tested before each use.
-        .test_before_acquire(dialect == Dialect::Postgres)
-        .after_connect(move |connection, _| {
-            async move {
-                for statement in setup {
-                    connection.execute(*statement).await?;
-                }
-                Ok(())
-            }
-            .boxed()
-        })
-        .connect_with(options(url)?)
-        .await
-        .map_err(StoreError::Open)
-}
-
-fn migrate_error(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::VersionMissing(found) if found > newest_version() => {
-            StoreError::TooNew { found, known: newest_version() }
-        }
-        other => StoreError::Migrate(other),
+        Err(error) => Err(StoreError::Create(error)),
     }
 }

@@ -1,23 +1,17 @@
 //! The row that the readiness probe writes.
 
-use super::{
-    StoreError, Tx,
-    error::{check_one_row, statement_error},
-    row::millis,
-};
+use super::{StoreError, Tx, database::query, error::check_one_row, row::millis};
 use unbox_common::timestamp::Timestamp;
 
 impl Tx {
-    pub(super) async fn write_readiness(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn write_readiness(&mut self, now: Timestamp) -> Result<(), StoreError> {
         const OPERATION: &str = "write to the database";
-        let done = sqlx::query(
+        let done = query(
             "INSERT INTO readiness (id, written_at) VALUES (1, $1)
              ON CONFLICT (id) DO UPDATE SET written_at = excluded.written_at",
         )
         .bind(millis(now))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())
+        .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)
     }
 }

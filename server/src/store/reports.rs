@@ -2,11 +2,9 @@
 
 use super::{
     Reader, StoreError, Tx,
-    error::statement_error,
+    database::{Row, query},
     row::{Fields, millis, number},
-    write_batch::NewReport,
 };
-use sqlx::any::AnyRow;
 use unbox_common::{
     ids::{DeviceId, Generation},
     protocol::{latest::ReportEntry, progress::Progress},
@@ -16,6 +14,9 @@ use unbox_common::{
 /// The maximum number of stored entries of one generation: a device that reports for years must not fill
 /// the disk, and nobody reads more.
 pub const REPORTS_KEPT: u64 = 512;
+
+/// The number of entries up to which a statement for them is worth keeping prepared.
+const USUAL_ENTRIES: usize = 8;
 
 /// One entry of a device's report, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct StoredReport {
     pub received_at: Timestamp,
 }
 
-fn report(row: &AnyRow) -> Result<StoredReport, StoreError> {
+fn report(row: &Row) -> Result<StoredReport, StoreError> {
     let fields = Fields::of(row, "reports", "sequence");
     let progress: &str = fields.read("progress")?;
     Ok(StoredReport {
@@ -60,16 +61,14 @@ fn from_word(word: &str) -> Result<Progress, serde_json::Error> {
 
 impl Reader {
     /// Returns the newest entries of a device, newest first.
-    pub async fn reports(&mut self, device: DeviceId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
-        let rows = sqlx::query(
+    pub fn reports(&mut self, device: DeviceId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
+        let rows = query(
             "SELECT device_id, generation, sequence, happened_at, progress, detail, received_at FROM reports
              WHERE device_id = $1 ORDER BY generation DESC, sequence DESC LIMIT $2",
         )
         .bind(device.get())
         .bind(i64::from(limit))
-        .fetch_all(self.connection())
-        .await
-        .map_err(statement_error("list reports"))?;
+        .fetch_all(self.connection(), "list reports")?;
         rows.iter().map(report).collect()
     }
 }
@@ -77,14 +76,14 @@ impl Reader {
 impl Reader {
     /// Returns entries of a device that were received before another one: at an earlier time, or at the
     /// same time with a lower sequence number. Newest first.
-    pub async fn reports_before(
+    pub fn reports_before(
         &mut self,
         device: DeviceId,
         before: Option<(Timestamp, u64)>,
         limit: u32,
     ) -> Result<Vec<StoredReport>, StoreError> {
         let (time, sequence) = before.unwrap_or((Timestamp(u64::MAX), 0));
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT device_id, generation, sequence, happened_at, progress, detail, received_at FROM reports
              WHERE device_id = $1 AND (received_at < $2 OR (received_at = $2 AND sequence < $3))
              ORDER BY received_at DESC, sequence DESC LIMIT $4",
@@ -93,9 +92,7 @@ impl Reader {
         .bind(millis(time))
         .bind(number(sequence))
         .bind(i64::from(limit))
-        .fetch_all(self.connection())
-        .await
-        .map_err(statement_error("list reports"))?;
+        .fetch_all(self.connection(), "list reports")?;
         rows.iter().map(report).collect()
     }
 }
@@ -103,45 +100,39 @@ impl Reader {
 impl Reader {
     /// Returns the last of the next devices after this one, counting at most this many; `None` if there are
     /// no more.
-    pub async fn device_after_some(
+    pub fn device_after_some(
         &mut self,
         after: Option<DeviceId>,
         devices: u32,
     ) -> Result<Option<DeviceId>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT MAX(id) AS id FROM (SELECT id FROM devices WHERE id > $1 ORDER BY id LIMIT $2) AS next",
         )
         .bind(after.map_or(0, DeviceId::get))
         .bind(i64::from(devices))
-        .fetch_one(self.connection())
-        .await
-        .map_err(statement_error("list devices"))?;
+        .fetch_one(self.connection(), "list devices")?;
         Fields::of(&row, "devices", "id").id_opt("id", DeviceId::new)
     }
 }
 
 impl Tx {
     /// Deletes entries that were received before this time, of the devices after `after` up to `until`.
-    pub async fn delete_reports_before(
+    pub fn delete_reports_before(
         &mut self,
         time: Timestamp,
         after: Option<DeviceId>,
         until: DeviceId,
     ) -> Result<u64, StoreError> {
-        let done =
-            sqlx::query("DELETE FROM reports WHERE device_id > $1 AND device_id <= $2 AND received_at < $3")
-                .bind(after.map_or(0, DeviceId::get))
-                .bind(until.get())
-                .bind(millis(time))
-                .execute(self.connection())
-                .await
-                .map_err(statement_error("forget old reports"))?;
-        Ok(done.rows_affected())
+        let done = query("DELETE FROM reports WHERE device_id > $1 AND device_id <= $2 AND received_at < $3")
+            .bind(after.map_or(0, DeviceId::get))
+            .bind(until.get())
+            .bind(millis(time))
+            .execute(self.connection(), "forget old reports")?;
+        Ok(done)
     }
 
-    /// Adds entries of one generation when the transaction is committed, and deletes its oldest ones beyond
-    /// [`REPORTS_KEPT`].
-    pub async fn insert_reports(
+    /// Adds entries of one generation, and deletes its oldest ones beyond [`REPORTS_KEPT`].
+    pub fn insert_reports(
         &mut self,
         device: DeviceId,
         generation: Generation,
@@ -151,38 +142,28 @@ impl Tx {
         let Some(newest) = entries.iter().map(|entry| entry.sequence).max() else {
             return Ok(());
         };
-        let new =
-            |entry: &ReportEntry| NewReport { device, generation, entry: entry.clone(), received_at: now };
-        self.batch.reports.extend(entries.iter().map(new));
-        if newest > REPORTS_KEPT {
-            self.write_batch().await?;
-            sqlx::query("DELETE FROM reports WHERE device_id = $1 AND generation = $2 AND sequence <= $3")
-                .bind(device.get())
-                .bind(number(generation.0))
-                .bind(number(newest - REPORTS_KEPT))
-                .execute(self.connection())
-                .await
-                .map_err(statement_error("forget old reports"))?;
-        }
-        Ok(())
-    }
-
-    /// Writes new entries.
-    pub(super) async fn write_reports(&mut self, reports: &[NewReport]) -> Result<(), StoreError> {
         let mut sql = self.sql(
             "INSERT INTO reports (device_id, generation, sequence, happened_at, progress, detail, received_at) VALUES ",
         );
-        sql.push_rows(reports, |row, new| {
-            row.bind(new.device.get())
-                .bind(number(new.generation.0))
-                .bind(number(new.entry.sequence))
-                .bind(millis(new.entry.at))
-                .bind(to_word(new.entry.progress))
-                .bind(new.entry.detail.clone())
-                .bind(millis(new.received_at));
+        sql.push_rows(entries, |row, entry| {
+            row.bind(device.get())
+                .bind(number(generation.0))
+                .bind(number(entry.sequence))
+                .bind(millis(entry.at))
+                .bind(to_word(entry.progress))
+                .bind(entry.detail.clone())
+                .bind(millis(now));
         });
         sql.push(" ON CONFLICT (device_id, generation, sequence) DO NOTHING");
-        sql.query().execute(self.connection()).await.map_err(statement_error("add reports"))?;
+        let usual = entries.len() <= USUAL_ENTRIES;
+        sql.query().keep_prepared(usual).execute(self.connection(), "add reports")?;
+        if newest > REPORTS_KEPT {
+            query("DELETE FROM reports WHERE device_id = $1 AND generation = $2 AND sequence <= $3")
+                .bind(device.get())
+                .bind(number(generation.0))
+                .bind(number(newest - REPORTS_KEPT))
+                .execute(self.connection(), "forget old reports")?;
+        }
         Ok(())
     }
 }

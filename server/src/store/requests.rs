@@ -2,15 +2,15 @@
 
 use super::{
     Reader, StoreError, Tx,
+    database::{Row, query},
     devices::identity,
-    error::{check_one_row, statement_error},
+    error::check_one_row,
     row::{Fields, document, millis},
 };
 use crate::domain::{
     actor::Scope,
     device::{ApprovalRequest, least_credible_request},
 };
-use sqlx::any::AnyRow;
 use unbox_common::{
     digest::Sha256,
     ids::{CompanyId, DeviceId},
@@ -32,7 +32,7 @@ macro_rules! request_columns {
 pub(super) use request_columns;
 
 /// Reads a request from a row with [`request_columns`].
-pub(super) fn request(row: &AnyRow) -> Result<ApprovalRequest, StoreError> {
+pub(super) fn request(row: &Row) -> Result<ApprovalRequest, StoreError> {
     let fields = Fields::of(row, "approval_requests", "request_device_id");
     Ok(ApprovalRequest {
         device: fields.id("request_device_id", DeviceId::new)?,
@@ -52,7 +52,7 @@ pub(super) fn request(row: &AnyRow) -> Result<ApprovalRequest, StoreError> {
 
 impl Reader {
     /// Lists the requests of one device, or all that are not approved yet, oldest first.
-    pub async fn requests(
+    pub fn requests(
         &mut self,
         scope: Scope,
         device: Option<DeviceId>,
@@ -65,22 +65,16 @@ impl Reader {
             sql.push(" AND a.approved_at IS NULL");
         }
         sql.push(" ORDER BY a.first_at, a.device_id, a.key_digest LIMIT ").bind(i64::from(limit));
-        let rows =
-            sql.query().fetch_all(self.connection()).await.map_err(statement_error("list requests"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list requests")?;
         rows.iter().map(request).collect()
     }
 
     /// Returns one request of a device.
-    pub async fn request(
-        &mut self,
-        device: DeviceId,
-        key: Sha256,
-    ) -> Result<Option<ApprovalRequest>, StoreError> {
+    pub fn request(&mut self, device: DeviceId, key: Sha256) -> Result<Option<ApprovalRequest>, StoreError> {
         let mut sql =
             self.sql(concat!("SELECT ", request_columns!(), " FROM approval_requests AS a WHERE 1 = 1"));
         sql.filter("a.device_id =", Some(device.get())).filter("a.key_digest =", Some(key.to_string()));
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a request"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a request")?;
         row.as_ref().map(request).transpose()
     }
 }
@@ -88,8 +82,8 @@ impl Reader {
 impl Tx {
     /// Records a request. A repeated request is counted, and loses its approval, because that did not
     /// suffice.
-    pub async fn save_request(&mut self, asked: &ApprovalRequest) -> Result<(), StoreError> {
-        sqlx::query(
+    pub fn save_request(&mut self, asked: &ApprovalRequest) -> Result<(), StoreError> {
+        query(
             "INSERT INTO approval_requests (device_id, key_digest, customer_id, identity, replaced, first_at,
                  last_at, times, approved_at, source, tie)
              VALUES ($1, $2, $3, $4, $5, $6, $6, 1, NULL, $7, $8)
@@ -106,58 +100,49 @@ impl Tx {
         .bind(millis(asked.last_at))
         .bind(asked.source.map(|source| source.to_string()))
         .bind(asked.tie.name())
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("note a request"))?;
-        let noted = self.requests(Scope::Operator, Some(asked.device), u32::MAX).await?;
+        .execute(self.connection(), "note a request")?;
+        let noted = self.requests(Scope::Operator, Some(asked.device), u32::MAX)?;
         let mut waiting: Vec<_> = noted.into_iter().filter(|one| one.approved_at.is_none()).collect();
         while waiting.len() > REQUESTS_KEPT
             && let Some(key) = least_credible_request(&waiting).map(|one| one.key)
         {
-            self.delete_request(asked.device, key).await?;
+            self.delete_request(asked.device, key)?;
             waiting.retain(|one| one.key != key);
         }
         Ok(())
     }
 
     /// Approves a request.
-    pub async fn approve_request(
+    pub fn approve_request(
         &mut self,
         device: DeviceId,
         key: Sha256,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let done = sqlx::query(
-            "UPDATE approval_requests SET approved_at = $3 WHERE device_id = $1 AND key_digest = $2",
-        )
-        .bind(device.get())
-        .bind(key.to_string())
-        .bind(millis(now))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("approve a request"))?;
-        check_one_row("approve a request", done.rows_affected())
+        let done =
+            query("UPDATE approval_requests SET approved_at = $3 WHERE device_id = $1 AND key_digest = $2")
+                .bind(device.get())
+                .bind(key.to_string())
+                .bind(millis(now))
+                .execute(self.connection(), "approve a request")?;
+        check_one_row("approve a request", done)
     }
 
     /// Deletes one request of a device.
-    pub async fn delete_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
-        let done = sqlx::query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
+    pub fn delete_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
+        let done = query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
             .bind(device.get())
             .bind(key.to_string())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("forget a request"))?;
-        check_one_row("forget a request", done.rows_affected())
+            .execute(self.connection(), "forget a request")?;
+        check_one_row("forget a request", done)
     }
 
     /// Deletes one request, if it exists: its key is now the device's own.
-    pub async fn remove_answered_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
+    pub fn remove_answered_request(&mut self, device: DeviceId, key: Sha256) -> Result<(), StoreError> {
+        query("DELETE FROM approval_requests WHERE device_id = $1 AND key_digest = $2")
             .bind(device.get())
             .bind(key.to_string())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("settle a request"))?;
+            .execute(self.connection(), "settle a request")?;
         Ok(())
     }
 }

@@ -4,7 +4,6 @@
 use super::{
     Reader, StoreError,
     claims::{claim, claim_columns},
-    error::statement_error,
     row::Fields,
 };
 use crate::domain::{actor::Scope, claim::Claim};
@@ -40,7 +39,7 @@ impl Reader {
     /// Returns at most `limit` claims of a reseller, ordered by customer and age: of these customers, named
     /// in their order, or of every customer if none is named. Every page costs as much as the first: an
     /// index leads to its start.
-    pub async fn claims_of_reseller(
+    pub fn claims_of_reseller(
         &mut self,
         reseller: CompanyId,
         customers: &[CompanyId],
@@ -48,12 +47,12 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<Claim>, StoreError> {
         if customers.is_empty() {
-            return self.claims_of_all_customers(reseller, after, limit).await;
+            return self.claims_of_all_customers(reseller, after, limit);
         }
         // One statement for all of them would sort the rest of the first: no index has the order of several
         // customers from the middle of one.
         let mut claims = Vec::new();
-        for customer in self.customers_with_claims(reseller, customers).await? {
+        for customer in self.customers_with_claims(reseller, customers)? {
             let found = u32::try_from(claims.len()).unwrap_or(u32::MAX);
             if after.is_some_and(|after| customer < after.customer) {
                 continue;
@@ -62,14 +61,11 @@ impl Reader {
                 break;
             }
             let after = after.filter(|after| after.customer == customer);
-            claims.extend(
-                self.list_run_of_claims(
-                    reseller,
-                    Of::Customer(customer, after.map(|after| after.claim)),
-                    limit - found,
-                )
-                .await?,
-            );
+            claims.extend(self.list_run_of_claims(
+                reseller,
+                Of::Customer(customer, after.map(|after| after.claim)),
+                limit - found,
+            )?);
         }
         Ok(claims)
     }
@@ -77,26 +73,25 @@ impl Reader {
     /// Reads first the rest of the customer that the previous page ended with, then those after it. A
     /// single condition for both (`(customer_id, id) > (a, b)`) makes SQLite read that customer's claims
     /// from the start again.
-    async fn claims_of_all_customers(
+    fn claims_of_all_customers(
         &mut self,
         reseller: CompanyId,
         after: Option<ResellerCursor>,
         limit: u32,
     ) -> Result<Vec<Claim>, StoreError> {
         let Some(ResellerCursor { customer, claim }) = after else {
-            return self.list_run_of_claims(reseller, Of::CustomersAfter(None), limit).await;
+            return self.list_run_of_claims(reseller, Of::CustomersAfter(None), limit);
         };
-        let mut claims =
-            self.list_run_of_claims(reseller, Of::Customer(customer, Some(claim)), limit).await?;
+        let mut claims = self.list_run_of_claims(reseller, Of::Customer(customer, Some(claim)), limit)?;
         let found = u32::try_from(claims.len()).unwrap_or(u32::MAX);
         if found < limit {
             let behind = Of::CustomersAfter(Some(customer));
-            claims.extend(self.list_run_of_claims(reseller, behind, limit - found).await?);
+            claims.extend(self.list_run_of_claims(reseller, behind, limit - found)?);
         }
         Ok(claims)
     }
 
-    async fn list_run_of_claims(
+    fn list_run_of_claims(
         &mut self,
         reseller: CompanyId,
         of: Of,
@@ -112,16 +107,12 @@ impl Reader {
             Of::CustomersAfter(customer) => sql.filter("c.customer_id >", customer.map(CompanyId::get)),
         };
         sql.push(" ORDER BY c.customer_id, c.id LIMIT ").bind(i64::from(limit));
-        let rows = sql
-            .query()
-            .fetch_all(self.connection())
-            .await
-            .map_err(statement_error("list a reseller's claims"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list a reseller's claims")?;
         rows.iter().map(claim).collect()
     }
 
     /// Returns those of these customers for which the reseller has registered anything, in order.
-    async fn customers_with_claims(
+    fn customers_with_claims(
         &mut self,
         reseller: CompanyId,
         customers: &[CompanyId],
@@ -131,18 +122,14 @@ impl Reader {
             .push(" AND c.customer_id IN ")
             .push_list(customers.iter().map(|customer| customer.get()))
             .push(" ORDER BY c.customer_id");
-        let rows = sql
-            .query()
-            .fetch_all(self.connection())
-            .await
-            .map_err(statement_error("list a reseller's customers"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list a reseller's customers")?;
         rows.iter()
             .map(|row| Fields::of(row, "claim_counts", "customer_id").id("customer_id", CompanyId::new))
             .collect()
     }
 
     /// Counts these claims in all.
-    pub async fn count_claims_of_reseller(
+    pub fn count_claims_of_reseller(
         &mut self,
         reseller: CompanyId,
         customers: &[CompanyId],
@@ -154,11 +141,7 @@ impl Reader {
         if !customers.is_empty() {
             sql.push(" AND c.customer_id IN ").push_list(customers.iter().map(|customer| customer.get()));
         }
-        let row = sql
-            .query()
-            .fetch_one(self.connection())
-            .await
-            .map_err(statement_error("count a reseller's claims"))?;
+        let row = sql.query().fetch_one(self.connection(), "count a reseller's claims")?;
         Fields::of(&row, "claim_counts", "claims").count("claims")
     }
 }

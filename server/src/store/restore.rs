@@ -5,14 +5,16 @@
 //! and is then brought up to date.
 
 use super::{
-    Dialect, Store, StoreError,
-    dump::{Cell, Dumped, tables},
+    Dialect, Store, StoreError, Value,
+    database::{Connection, query},
+    dump::{Dumped, tables},
     error::statement_error,
-    open::{self, connect, read_version, sqlite_path},
+    migrations::{TABLE, migrate, newest_version, read_version},
+    open::{self, Place, blocking, sqlite_path},
+    row::Fields,
     sql::Sql,
 };
 use crate::files::{self, FilesError, PRIVATE_FILE};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use std::{
     iter,
     path::{Path, PathBuf},
@@ -49,24 +51,24 @@ impl Store {
     /// # Errors
     /// If PostgreSQL cannot be reached, or somebody uses the database.
     pub async fn occupancy(url: &str) -> Result<Occupancy, StoreError> {
-        sqlx::any::install_default_drivers();
         let dialect = Dialect::of(url)?;
         if let Some(path) = sqlite_path(url)? {
             let is_there = path.metadata().is_ok_and(|file| file.len() > 0);
             return Ok(if is_there { Occupancy::Occupied } else { Occupancy::Vacant });
         }
-        let mut connection = connect(url, dialect, dialect.inspector_setup()).await?;
-        let users = count_other_sessions(&mut connection, dialect).await;
-        let version = read_version(&mut connection).await;
-        let _ = connection.close().await;
-        if users? > 0 {
-            return Err(StoreError::InUse);
-        }
-        match version {
-            Ok(None) => Ok(Occupancy::Vacant),
-            Ok(Some(_)) | Err(StoreError::TooNew { .. }) => Ok(Occupancy::Occupied),
-            Err(error) => Err(error),
-        }
+        let place = Place::of_url(url)?;
+        blocking(move || {
+            let mut connection = place.open(dialect.inspector_setup())?;
+            if count_other_sessions(&mut connection, dialect)? > 0 {
+                return Err(StoreError::InUse);
+            }
+            match read_version(&mut connection) {
+                Ok(None) => Ok(Occupancy::Vacant),
+                Ok(Some(_)) | Err(StoreError::TooNew { .. }) => Ok(Occupancy::Occupied),
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 
     /// Returns the files of an SQLite database that exist, and those of the databases that it has replaced.
@@ -84,32 +86,38 @@ impl Store {
     ///
     /// # Errors
     /// In case of an error nothing has changed.
-    pub async fn restore<R: Rows>(url: &str, version: i64, rows: &mut R) -> Result<(), R::Error> {
-        sqlx::any::install_default_drivers();
-        let dialect = Dialect::of(url)?;
-        let Some(path) = sqlite_path(url)? else {
-            let connection = connect(url, dialect, &[]).await?;
-            return fill(connection, dialect, version, rows).await;
-        };
-        let _lock = open::lock(&path)?;
-        let new = with_suffix(&path, NEW_SUFFIX);
-        for file in database_files(&new) {
-            files::remove(&file).map_err(StoreError::Replace)?;
-        }
-        files::write_new(&new, &[], PRIVATE_FILE).map_err(StoreError::Replace)?;
-        let filled = match connect(&Self::sqlite_url(&new), dialect, dialect.writer_setup()).await {
-            Ok(connection) => fill(connection, dialect, version, rows).await,
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = filled {
-            for file in database_files(&new) {
-                // The first error explains more.
-                let _ = files::remove(&file);
-            }
-            return Err(error);
-        }
-        Ok(replace(&path, &new).map_err(StoreError::Replace)?)
+    pub async fn restore<R>(url: &str, version: i64, rows: R) -> Result<(), R::Error>
+    where
+        R: Rows<Error: Send> + Send + 'static,
+    {
+        let url = url.to_owned();
+        blocking(move || restore(&url, version, rows)).await
     }
+}
+
+fn restore<R: Rows>(url: &str, version: i64, mut rows: R) -> Result<(), R::Error> {
+    let dialect = Dialect::of(url)?;
+    let Some(path) = sqlite_path(url)? else {
+        return fill(Place::of_url(url)?.open(&[])?, dialect, version, &mut rows);
+    };
+    let _lock = open::lock(&path)?;
+    let new = with_suffix(&path, NEW_SUFFIX);
+    for file in database_files(&new) {
+        files::remove(&file).map_err(StoreError::Replace)?;
+    }
+    files::write_new(&new, &[], PRIVATE_FILE).map_err(StoreError::Replace)?;
+    let filled = match Place::of_file(&new).open(dialect.writer_setup()) {
+        Ok(connection) => fill(connection, dialect, version, &mut rows),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = filled {
+        for file in database_files(&new) {
+            // The first error explains more.
+            let _ = files::remove(&file);
+        }
+        return Err(error);
+    }
+    Ok(replace(&path, &new).map_err(StoreError::Replace)?)
 }
 
 /// Moves the old database away first, together with its write-ahead log: SQLite would apply that log to any
@@ -162,106 +170,96 @@ fn database_files(path: &Path) -> [PathBuf; 3] {
 }
 
 /// Fills a database, and closes it.
-async fn fill<R: Rows>(
-    mut connection: AnyConnection,
+fn fill<R: Rows>(
+    mut connection: Connection,
     dialect: Dialect,
     version: i64,
     rows: &mut R,
 ) -> Result<(), R::Error> {
     for statement in dialect.restore_setup() {
-        connection.execute(*statement).await.map_err(statement_error("prepare the database"))?;
+        run(&mut connection, statement)?;
     }
-    let mut tx = connection.begin().await.map_err(statement_error("begin a transaction"))?;
-    clear(&mut tx, dialect).await?;
-    dialect.migrator().run_to(version, &mut *tx).await.map_err(StoreError::Migrate)?;
-    let constraints = defer_foreign_keys(&mut tx, dialect).await?;
-    insert(&mut tx, dialect, rows).await?;
-    restore_foreign_keys(&mut tx, dialect, &constraints).await?;
-    dialect.migrator().run(&mut *tx).await.map_err(StoreError::Migrate)?;
-    tx.commit().await.map_err(statement_error("commit"))?;
+    run(&mut connection, dialect.begin())?;
+    clear(&mut connection, dialect)?;
+    migrate(&mut connection, dialect, version)?;
+    let constraints = defer_foreign_keys(&mut connection, dialect)?;
+    insert(&mut connection, dialect, rows)?;
+    restore_foreign_keys(&mut connection, dialect, &constraints)?;
+    migrate(&mut connection, dialect, newest_version())?;
+    connection.run("COMMIT").map_err(statement_error("commit"))?;
     if let Some(statement) = dialect.closing_statement() {
-        connection.execute(statement).await.map_err(statement_error("finish the database"))?;
+        connection.run(statement).map_err(statement_error("finish the database"))?;
     }
-    connection.close().await.map_err(statement_error("close the database"))?;
     Ok(())
 }
 
 /// Counts the other sessions of a PostgreSQL database.
-async fn count_other_sessions(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, StoreError> {
-    let Some(query) = dialect.sessions() else { return Ok(0) };
-    let row = sqlx::query(query).fetch_one(connection).await.map_err(statement_error("count sessions"))?;
-    row.try_get("sessions").map_err(statement_error("count sessions"))
+fn count_other_sessions(connection: &mut Connection, dialect: Dialect) -> Result<i64, StoreError> {
+    let Some(text) = dialect.sessions() else { return Ok(0) };
+    let row = query(text).fetch_one(connection, "count sessions")?;
+    Fields::of(&row, "pg_stat_activity", "sessions").read("sessions")
 }
 
 /// Drops every table of an earlier database.
-async fn clear(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), StoreError> {
+fn clear(connection: &mut Connection, dialect: Dialect) -> Result<(), StoreError> {
     if dialect == Dialect::Sqlite {
         return Ok(());
     }
-    for table in tables(connection, dialect).await? {
-        run_statement(connection, format!("DROP TABLE {table} CASCADE")).await?;
+    for table in tables(connection, dialect)? {
+        run(connection, &format!("DROP TABLE {table} CASCADE"))?;
     }
-    run_statement(connection, "DROP TABLE IF EXISTS _sqlx_migrations".to_owned()).await
+    run(connection, &format!("DROP TABLE IF EXISTS {TABLE}"))
 }
 
 /// Postpones the check of foreign keys to the end: rows come table by table, and tables refer to each
 /// other.
-async fn defer_foreign_keys(
-    connection: &mut AnyConnection,
+fn defer_foreign_keys(
+    connection: &mut Connection,
     dialect: Dialect,
 ) -> Result<Vec<(String, String)>, StoreError> {
-    let Some(query) = dialect.foreign_keys() else { return Ok(Vec::new()) };
-    let rows = sqlx::query(query).fetch_all(&mut *connection).await;
-    let rows = rows.map_err(statement_error("list foreign keys"))?;
+    let Some(text) = dialect.foreign_keys() else { return Ok(Vec::new()) };
+    let rows = query(text).fetch_all(connection, "list foreign keys")?;
     let mut keys = Vec::with_capacity(rows.len());
     for row in &rows {
-        let name = |column| row.try_get::<String, _>(column).map_err(statement_error("list foreign keys"));
-        let (table, key) = (name("of_table")?, name("name")?);
-        run_statement(
+        let fields = Fields::of(row, "pg_constraint", "name");
+        let (table, key): (String, String) = (fields.read("of_table")?, fields.read("name")?);
+        run(
             connection,
-            format!("ALTER TABLE {table} ALTER CONSTRAINT {key} DEFERRABLE INITIALLY DEFERRED"),
-        )
-        .await?;
+            &format!("ALTER TABLE {table} ALTER CONSTRAINT {key} DEFERRABLE INITIALLY DEFERRED"),
+        )?;
         keys.push((table, key));
     }
     Ok(keys)
 }
 
-async fn restore_foreign_keys(
-    connection: &mut AnyConnection,
+fn restore_foreign_keys(
+    connection: &mut Connection,
     dialect: Dialect,
     keys: &[(String, String)],
 ) -> Result<(), StoreError> {
-    let checked = sqlx::query(dialect.check_foreign_keys()).fetch_all(&mut *connection).await;
-    if !checked.map_err(statement_error("check foreign keys"))?.is_empty() {
+    if !query(dialect.check_foreign_keys()).fetch_all(connection, "check foreign keys")?.is_empty() {
         return Err(StoreError::Dangling);
     }
     for (table, key) in keys {
-        run_statement(connection, format!("ALTER TABLE {table} ALTER CONSTRAINT {key} NOT DEFERRABLE"))
-            .await?;
+        run(connection, &format!("ALTER TABLE {table} ALTER CONSTRAINT {key} NOT DEFERRABLE"))?;
     }
     Ok(())
 }
 
 /// Runs a statement composed of literals and of names that the database gave.
-async fn run_statement(connection: &mut AnyConnection, text: String) -> Result<(), StoreError> {
-    connection.execute(AssertSqlSafe(text)).await.map_err(statement_error("prepare the database"))?;
-    Ok(())
+fn run(connection: &mut Connection, text: &str) -> Result<(), StoreError> {
+    connection.run(text).map_err(statement_error("prepare the database"))
 }
 
 /// Writes all rows, many in one statement.
-async fn insert<R: Rows>(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    rows: &mut R,
-) -> Result<(), R::Error> {
-    let known = tables(connection, dialect).await?;
+fn insert<R: Rows>(connection: &mut Connection, dialect: Dialect, rows: &mut R) -> Result<(), R::Error> {
+    let known = tables(connection, dialect)?;
     let mut head: Option<(String, usize)> = None;
-    let mut waiting: Vec<Vec<Cell>> = Vec::new();
+    let mut waiting: Vec<Vec<Value>> = Vec::new();
     while let Some(part) = rows.next()? {
         match part {
             Dumped::Table { table, columns } => {
-                flush(connection, dialect, head.as_ref(), &mut waiting).await?;
+                flush(connection, dialect, head.as_ref(), &mut waiting)?;
                 let plain = |name: &String| {
                     !name.is_empty()
                         && name
@@ -271,7 +269,7 @@ async fn insert<R: Rows>(
                 if !(known.contains(&table) && columns.iter().all(plain) && !columns.is_empty()) {
                     return Err(StoreError::UnknownTable(table).into());
                 }
-                run_statement(connection, format!("DELETE FROM {table}")).await?;
+                run(connection, &format!("DELETE FROM {table}"))?;
                 let text = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
                 head = Some((text, columns.len()));
             }
@@ -282,32 +280,31 @@ async fn insert<R: Rows>(
                 }
                 waiting.push(row);
                 if (waiting.len() + 1) * width > INSERT_VALUES {
-                    flush(connection, dialect, head.as_ref(), &mut waiting).await?;
+                    flush(connection, dialect, head.as_ref(), &mut waiting)?;
                 }
             }
         }
     }
-    Ok(flush(connection, dialect, head.as_ref(), &mut waiting).await?)
+    Ok(flush(connection, dialect, head.as_ref(), &mut waiting)?)
 }
 
-async fn flush(
-    connection: &mut AnyConnection,
+fn flush(
+    connection: &mut Connection,
     dialect: Dialect,
     head: Option<&(String, usize)>,
-    waiting: &mut Vec<Vec<Cell>>,
+    waiting: &mut Vec<Vec<Value>>,
 ) -> Result<(), StoreError> {
     let Some((text, _)) = head.filter(|_| !waiting.is_empty()) else { return Ok(()) };
     let mut sql = Sql::from_names(dialect, text.clone());
     sql.push_rows(waiting.drain(..), |to, row| {
         for cell in row {
             match cell {
-                Cell::Null => to.bind_null(),
-                Cell::Number(number) => to.bind(number),
-                Cell::Text(text) => to.bind(text),
+                Value::Null => to.bind_null(),
+                value => to.bind(value),
             };
         }
     });
-    sql.query().execute(&mut *connection).await.map_err(statement_error("restore rows"))?;
+    sql.query().keep_prepared(false).execute(connection, "restore rows")?;
     Ok(())
 }
 

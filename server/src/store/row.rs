@@ -1,31 +1,30 @@
 //! Turns rows into types; a value that does not fit is reported with its table, row and column.
 
-use super::StoreError;
+use super::{
+    StoreError,
+    database::{Column, Row},
+};
 use serde::de::DeserializeOwned;
-use sqlx::{Any, Decode, Row as _, Type, any::AnyRow};
 use std::{fmt::Display, str::FromStr};
 use unbox_common::{ids::NotAnId, timestamp::Timestamp};
 
 /// The columns of one row that come from one table.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'r> {
-    row: &'r AnyRow,
+    row: &'r Row,
     table: &'static str,
     key: &'static str,
 }
 
 impl<'r> Fields<'r> {
     /// Returns the columns of `table`, whose rows are identified by the column `key`.
-    pub(super) const fn of(row: &'r AnyRow, table: &'static str, key: &'static str) -> Self {
+    pub(super) const fn of(row: &'r Row, table: &'static str, key: &'static str) -> Self {
         Self { row, table, key }
     }
 
     /// Reads a raw value.
-    pub(super) fn read<T>(&self, column: &'static str) -> Result<T, StoreError>
-    where
-        T: Decode<'r, Any> + Type<Any>,
-    {
-        self.row.try_get(column).map_err(|error| self.wrong_value(column, error))
+    pub(super) fn read<T: Column<'r>>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.row.read(column).map_err(|error| self.wrong_value(column, error))
     }
 
     /// Reads a text and parses it.
@@ -98,9 +97,9 @@ impl<'r> Fields<'r> {
 
     /// Returns the error for a value that does not fit.
     pub(super) fn wrong_value(&self, column: &'static str, problem: impl Display) -> StoreError {
-        let row = match (self.row.try_get::<i64, _>(self.key), self.row.try_get::<String, _>(self.key)) {
+        let row = match (self.row.read::<i64>(self.key), self.row.read::<&str>(self.key)) {
             (Ok(id), _) => id.to_string(),
-            (_, Ok(text)) => text,
+            (_, Ok(text)) => text.to_owned(),
             _ => "of unknown key".to_owned(),
         };
         StoreError::Row { table: self.table, row, column, problem: problem.to_string() }

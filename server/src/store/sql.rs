@@ -1,26 +1,27 @@
 //! Statements whose text depends on the request: the text consists of literals, values are bound.
 
-use super::dialect::Dialect;
+use super::{
+    database::{Query, Value},
+    dialect::Dialect,
+};
 use crate::domain::actor::Scope;
-use sqlx::{Any, Arguments as _, AssertSqlSafe, Encode, Type, any::AnyArguments, query::Query};
 use unbox_common::ids::CompanyId;
 
 /// A statement under construction.
 pub(super) struct Sql {
     dialect: Dialect,
     text: String,
-    arguments: AnyArguments,
-    bound: usize,
+    values: Vec<Value>,
 }
 
 impl Sql {
     pub(super) fn new(dialect: Dialect, text: &'static str) -> Self {
-        Self { dialect, text: text.to_owned(), arguments: AnyArguments::default(), bound: 0 }
+        Self { dialect, text: text.to_owned(), values: Vec::new() }
     }
 
     /// Returns a statement composed of literals and of names that were checked against the database's.
     pub(super) fn from_names(dialect: Dialect, text: String) -> Self {
-        Self { dialect, text, arguments: AnyArguments::default(), bound: 0 }
+        Self { dialect, text, values: Vec::new() }
     }
 
     /// Appends literal text.
@@ -30,20 +31,14 @@ impl Sql {
     }
 
     /// Appends a value: its placeholder in the text, and the value beside it.
-    pub(super) fn bind<T: Encode<'static, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
-        // Encoding for `Any` only moves the value; an error would show as a missing argument.
-        let _ = self.arguments.add(value);
-        self.bound += 1;
-        self.dialect.placeholder(self.bound, &mut self.text);
+    pub(super) fn bind<T: Into<Value>>(&mut self, value: T) -> &mut Self {
+        self.values.push(value.into());
+        self.dialect.placeholder(self.values.len(), &mut self.text);
         self
     }
 
     /// Appends a condition, if there is a value to compare with.
-    pub(super) fn filter<T: Encode<'static, Any> + Type<Any>>(
-        &mut self,
-        condition: &'static str,
-        value: Option<T>,
-    ) -> &mut Self {
+    pub(super) fn filter<T: Into<Value>>(&mut self, condition: &'static str, value: Option<T>) -> &mut Self {
         if let Some(value) = value {
             self.push(" AND ").push(condition).push(" ").bind(value);
         }
@@ -102,10 +97,7 @@ impl Sql {
     }
 
     /// Appends `($1, $2, ...)`.
-    pub(super) fn push_list<T: Encode<'static, Any> + Type<Any>>(
-        &mut self,
-        values: impl IntoIterator<Item = T>,
-    ) -> &mut Self {
+    pub(super) fn push_list<T: Into<Value>>(&mut self, values: impl IntoIterator<Item = T>) -> &mut Self {
         self.push_rows([values.into_iter()], |to, values| {
             for value in values {
                 to.bind(value);
@@ -114,11 +106,10 @@ impl Sql {
     }
 
     /// Returns the statement, ready to run. Its text is prepared once and cached.
-    pub(super) fn query(self) -> Query<'static, Any, AnyArguments> {
+    pub(super) fn query(self) -> Query {
         #[cfg(test)]
         recorded::add(&self.text);
-        // All pieces of the text are literals of this crate; values are arguments.
-        sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
+        Query::new(self.text.into(), self.values)
     }
 }
 
@@ -141,7 +132,7 @@ impl Values<'_> {
         self
     }
 
-    pub(super) fn bind<T: Encode<'static, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
+    pub(super) fn bind<T: Into<Value>>(&mut self, value: T) -> &mut Self {
         if !std::mem::take(&mut self.first) {
             self.sql.push(", ");
         }
@@ -161,10 +152,6 @@ pub(super) mod recorded {
 
     pub(super) fn add(text: &str) {
         TEXTS.with_borrow_mut(|texts| texts.push(text.to_owned()));
-    }
-
-    pub(in super::super) fn clear() {
-        TEXTS.with_borrow_mut(Vec::clear);
     }
 
     pub(in super::super) fn take() -> Vec<String> {
@@ -192,7 +179,7 @@ mod tests {
             sql.text,
             "SELECT id FROM t WHERE id > $1 AND name = $2 AND customer_id = $3 AND 1 = 0 AND c.customer_id = $4 AND id IN ($5, $6)"
         );
-        assert_eq!(sql.arguments.len(), 6);
+        assert_eq!(sql.values.len(), 6);
     }
 
     #[test]

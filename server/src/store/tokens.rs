@@ -2,11 +2,11 @@
 
 use super::{
     Page, PageRequest, Reader, StoreError, Tx,
-    error::{check_one_row, statement_error},
+    database::{Row, query},
+    error::check_one_row,
     row::{Fields, millis},
 };
 use crate::domain::{actor::Scope, token::Token};
-use sqlx::any::AnyRow;
 use unbox_common::{
     digest::Sha256,
     ids::{CompanyId, ConfigurationId, DeviceId, TokenId},
@@ -28,7 +28,7 @@ pub struct ResetTicket {
     pub expires_at: Timestamp,
 }
 
-fn token(row: &AnyRow) -> Result<Token, StoreError> {
+fn token(row: &Row) -> Result<Token, StoreError> {
     let fields = Fields::of(row, "tokens", "id");
     Ok(Token {
         id: fields.id("id", TokenId::new)?,
@@ -43,29 +43,27 @@ fn token(row: &AnyRow) -> Result<Token, StoreError> {
 
 impl Reader {
     /// Returns a token, if it is in the scope.
-    pub async fn token(&mut self, scope: Scope, id: TokenId) -> Result<Option<Token>, StoreError> {
+    pub fn token(&mut self, scope: Scope, id: TokenId) -> Result<Option<Token>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a token"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a token")?;
         row.as_ref().map(token).transpose()
     }
 
     /// Returns the token with this digest, if it is this customer's.
-    pub async fn token_by_digest(
+    pub fn token_by_digest(
         &mut self,
         customer: CompanyId,
         digest: Sha256,
     ) -> Result<Option<Token>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("digest =", Some(digest.to_string())).filter("customer_id =", Some(customer.get()));
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find a token"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find a token")?;
         row.as_ref().map(token).transpose()
     }
 
     /// Lists tokens, oldest first.
-    pub async fn tokens(
+    pub fn tokens(
         &mut self,
         scope: Scope,
         customer: Option<CompanyId>,
@@ -77,7 +75,7 @@ impl Reader {
             .scope("customer_id =", scope)
             .push(" ORDER BY id LIMIT ")
             .bind(page.limit());
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list tokens"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list tokens")?;
         let tokens = rows.iter().map(token).collect::<Result<_, _>>()?;
         Ok(page.page(tokens, |one: &Token| one.id))
     }
@@ -85,8 +83,8 @@ impl Reader {
 
 impl Tx {
     /// Adds a token by the digest of its secret.
-    pub async fn insert_token(&mut self, new: &Token, digest: Sha256) -> Result<(), StoreError> {
-        sqlx::query(
+    pub fn insert_token(&mut self, new: &Token, digest: Sha256) -> Result<(), StoreError> {
+        query(
             "INSERT INTO tokens (id, customer_id, configuration_id, digest, name, created_at, expires_at, revoked_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, NULL)",
         )
@@ -97,33 +95,27 @@ impl Tx {
         .bind(new.name.as_str())
         .bind(millis(new.created_at))
         .bind(new.expires_at.map(millis))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("add a token"))?;
+        .execute(self.connection(), "add a token")?;
         Ok(())
     }
 
     /// Revokes a token that is not revoked.
-    pub async fn revoke_token(&mut self, id: TokenId, now: Timestamp) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+    pub fn revoke_token(&mut self, id: TokenId, now: Timestamp) -> Result<(), StoreError> {
+        let done = query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
             .bind(id.get())
             .bind(millis(now))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("revoke a token"))?;
-        check_one_row("revoke a token", done.rows_affected())
+            .execute(self.connection(), "revoke a token")?;
+        check_one_row("revoke a token", done)
     }
 
     /// Adds a reset ticket, and invalidates the device's older ones.
-    pub async fn insert_reset_ticket(&mut self, new: ResetTicket) -> Result<(), StoreError> {
+    pub fn insert_reset_ticket(&mut self, new: ResetTicket) -> Result<(), StoreError> {
         const OPERATION: &str = "add a reset ticket";
-        sqlx::query("UPDATE reset_tickets SET used_at = $2 WHERE device_id = $1 AND used_at IS NULL")
+        query("UPDATE reset_tickets SET used_at = $2 WHERE device_id = $1 AND used_at IS NULL")
             .bind(new.device.get())
             .bind(millis(new.created_at))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        sqlx::query(
+            .execute(self.connection(), OPERATION)?;
+        query(
             "INSERT INTO reset_tickets (digest, device_id, created_at, expires_at, used_at)
              VALUES ($1, $2, $3, $4, NULL)",
         )
@@ -131,20 +123,16 @@ impl Tx {
         .bind(new.device.get())
         .bind(millis(new.created_at))
         .bind(millis(new.expires_at))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error(OPERATION))?;
+        .execute(self.connection(), OPERATION)?;
         Ok(())
     }
 
     /// Uses a reset ticket, once.
-    pub async fn use_reset_ticket(&mut self, digest: Sha256, now: Timestamp) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE reset_tickets SET used_at = $2 WHERE digest = $1 AND used_at IS NULL")
+    pub fn use_reset_ticket(&mut self, digest: Sha256, now: Timestamp) -> Result<(), StoreError> {
+        let done = query("UPDATE reset_tickets SET used_at = $2 WHERE digest = $1 AND used_at IS NULL")
             .bind(digest.to_string())
             .bind(millis(now))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("use a reset ticket"))?;
-        check_one_row("use a reset ticket", done.rows_affected())
+            .execute(self.connection(), "use a reset ticket")?;
+        check_one_row("use a reset ticket", done)
     }
 }

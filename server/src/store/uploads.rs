@@ -2,11 +2,11 @@
 
 use super::{
     Reader, StoreError, Tx,
-    error::{check_one_row, statement_error},
+    database::{Row, query},
+    error::check_one_row,
     row::{Fields, millis, number},
 };
 use crate::domain::{actor::Scope, artifact::Upload};
-use sqlx::any::AnyRow;
 use unbox_common::{
     ids::{CompanyId, UploadId},
     timestamp::Timestamp,
@@ -16,7 +16,7 @@ const SELECT: &str =
     "SELECT id, customer_id, name, size, expected, received, finished, created_at, touched_at
      FROM uploads WHERE 1 = 1";
 
-fn upload(row: &AnyRow) -> Result<Upload, StoreError> {
+fn upload(row: &Row) -> Result<Upload, StoreError> {
     let fields = Fields::of(row, "uploads", "id");
     Ok(Upload {
         id: fields.id("id", UploadId::new)?,
@@ -33,28 +33,24 @@ fn upload(row: &AnyRow) -> Result<Upload, StoreError> {
 
 impl Reader {
     /// Returns an upload, if it is in the scope.
-    pub async fn upload(&mut self, scope: Scope, id: UploadId) -> Result<Option<Upload>, StoreError> {
+    pub fn upload(&mut self, scope: Scope, id: UploadId) -> Result<Option<Upload>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("id =", Some(id.get())).scope("customer_id =", scope);
-        let row =
-            sql.query().fetch_optional(self.connection()).await.map_err(statement_error("find an upload"))?;
+        let row = sql.query().fetch_optional(self.connection(), "find an upload")?;
         row.as_ref().map(upload).transpose()
     }
 
     /// Counts the unfinished uploads of a customer.
-    pub async fn open_uploads(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
-        let row =
-            sqlx::query("SELECT COUNT(*) AS open FROM uploads WHERE customer_id = $1 AND finished IS NULL")
-                .bind(customer.get())
-                .fetch_one(self.connection())
-                .await
-                .map_err(statement_error("count uploads"))?;
+    pub fn open_uploads(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
+        let row = query("SELECT COUNT(*) AS open FROM uploads WHERE customer_id = $1 AND finished IS NULL")
+            .bind(customer.get())
+            .fetch_one(self.connection(), "count uploads")?;
         Fields::of(&row, "uploads", "open").count("open")
     }
 
     /// Returns the bytes of a customer's artifacts, and those of its uploads so far.
-    pub async fn stored_bytes(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
-        let row = sqlx::query(
+    pub fn stored_bytes(&mut self, customer: CompanyId) -> Result<u64, StoreError> {
+        let row = query(
             "SELECT CAST(
                  (SELECT COALESCE(SUM(a.size), 0) FROM artifact_registrations AS r
                       JOIN artifacts AS a ON a.sha256 = r.sha256 WHERE r.customer_id = $1)
@@ -62,25 +58,23 @@ impl Reader {
                         WHERE customer_id = $1 AND finished IS NULL) AS BIGINT) AS stored",
         )
         .bind(customer.get())
-        .fetch_one(self.connection())
-        .await
-        .map_err(statement_error("count a customer's bytes"))?;
+        .fetch_one(self.connection(), "count a customer's bytes")?;
         Fields::of(&row, "artifacts", "stored").count("stored")
     }
 
     /// Returns some of the uploads that received nothing since this time.
-    pub async fn uploads_untouched_since(&mut self, time: Timestamp) -> Result<Vec<Upload>, StoreError> {
+    pub fn uploads_untouched_since(&mut self, time: Timestamp) -> Result<Vec<Upload>, StoreError> {
         let mut sql = self.sql(SELECT);
         sql.filter("touched_at <", Some(millis(time))).push(" ORDER BY touched_at LIMIT 100");
-        let rows = sql.query().fetch_all(self.connection()).await.map_err(statement_error("list uploads"))?;
+        let rows = sql.query().fetch_all(self.connection(), "list uploads")?;
         rows.iter().map(upload).collect()
     }
 }
 
 impl Tx {
     /// Adds an upload.
-    pub async fn insert_upload(&mut self, new: &Upload) -> Result<(), StoreError> {
-        sqlx::query(
+    pub fn insert_upload(&mut self, new: &Upload) -> Result<(), StoreError> {
+        query(
             "INSERT INTO uploads (id, customer_id, name, size, expected, received, finished, created_at, touched_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
@@ -93,16 +87,14 @@ impl Tx {
         .bind(new.finished.map(|digest| digest.to_string()))
         .bind(millis(new.created_at))
         .bind(millis(new.touched_at))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("add an upload"))?;
+        .execute(self.connection(), "add an upload")?;
         Ok(())
     }
 
     /// Updates all mutable fields of an upload.
-    pub async fn update_upload(&mut self, upload: &Upload) -> Result<(), StoreError> {
+    pub fn update_upload(&mut self, upload: &Upload) -> Result<(), StoreError> {
         const OPERATION: &str = "change an upload";
-        let done = sqlx::query(
+        let done = query(
             "UPDATE uploads SET size = $2, received = $3, finished = $4, touched_at = $5 WHERE id = $1",
         )
         .bind(upload.id.get())
@@ -110,19 +102,15 @@ impl Tx {
         .bind(number(upload.received))
         .bind(upload.finished.map(|digest| digest.to_string()))
         .bind(millis(upload.touched_at))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())
+        .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)
     }
 
     /// Deletes an upload; returns `false` if it is already gone.
-    pub async fn delete_upload(&mut self, id: UploadId) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM uploads WHERE id = $1")
+    pub fn delete_upload(&mut self, id: UploadId) -> Result<bool, StoreError> {
+        let done = query("DELETE FROM uploads WHERE id = $1")
             .bind(id.get())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("forget an upload"))?;
-        Ok(done.rows_affected() == 1)
+            .execute(self.connection(), "forget an upload")?;
+        Ok(done == 1)
     }
 }

@@ -7,25 +7,21 @@
 //! failure. On PostgreSQL, which groups commits itself, each job is a transaction of its own, and runs
 //! again if the database found it in conflict with another.
 //!
-//! A transaction that does not end properly (a full disk, a restarted server) closes its connection
-//! (`transaction.rs`); the next job starts on a new one.
+//! A transaction that does not end properly (a full disk, a restarted server) closes its connection; the
+//! next job starts on a new one.
 
 use super::{
-    Held, JobError, Reader, StoreError, dialect::Dialect, error::statement_error, transaction::Transaction,
-    write_batch::WriteBatch,
+    ACQUIRE_TIMEOUT, JobError, POSTGRES_CONNECTIONS, Pool, Reader, StoreError, database::Connection,
+    dialect::Dialect, error::statement_error, open::Place, pool::Connections,
 };
-use futures_util::future::BoxFuture;
-use sqlx::{AnyPool, Executor as _};
+use crate::domain::audit::Event;
 use std::{
     ops::{Deref, DerefMut},
     sync::Arc,
     thread,
     time::Duration,
 };
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, mpsc, oneshot},
-};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// The maximum number of waiting jobs; further callers are told that the database is busy.
 const QUEUE_JOBS: usize = 1024;
@@ -35,14 +31,16 @@ const MAX_GROUP: usize = 256;
 const MAX_ATTEMPTS: u32 = 6;
 /// The first pause between two attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// The start of a transaction, for an error.
+const BEGIN: &str = "begin a transaction";
 /// The maximum number of jobs without a waiting caller at a time.
 const MAX_UNAWAITED: usize = 64;
 
 /// A write transaction, which can also do everything that a [`Reader`] does.
 pub struct Tx {
     reader: Reader,
-    /// The rows that are written just before the commit.
-    pub(super) batch: WriteBatch,
+    /// The events that are written at the end of the job, with their ids.
+    pub(super) events: Vec<(i64, Event)>,
 }
 
 impl Deref for Tx {
@@ -60,79 +58,74 @@ impl DerefMut for Tx {
 }
 
 impl Tx {
-    async fn begin(pool: &AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
-        let transaction =
-            Transaction::begin(pool, dialect).await.map_err(statement_error("begin a transaction"))?;
-        let reader = Reader { held: Held::InTransaction(transaction), dialect };
-        Ok(Self { reader, batch: WriteBatch::default() })
+    /// Returns a connection whose transaction has begun.
+    fn new(connection: Connection, dialect: Dialect) -> Self {
+        Self { reader: Reader { connection, dialect }, events: Vec::new() }
     }
 
-    async fn commit(mut self) -> Result<(), StoreError> {
-        self.write_batch().await?;
-        match self.reader.held {
-            Held::InTransaction(transaction) => transaction.commit().await.map_err(statement_error("commit")),
-            Held::Lent(_) => Ok(()),
+    /// Commits, and returns the connection if the transaction ended as intended. In all other cases the state
+    /// of the connection is unknown: SQLite has undone some failed transactions by itself and others not, and
+    /// PostgreSQL may be gone. Closing it undoes whatever is left.
+    fn commit(self) -> (Option<Connection>, Result<(), StoreError>) {
+        let mut connection = self.reader.connection;
+        match connection.run("COMMIT").map_err(statement_error("commit")) {
+            Ok(()) => (Some(connection), Ok(())),
+            Err(error) => (None, Err(error)),
         }
     }
 
-    /// Undoes everything.
-    async fn undo(self) {
-        if let Held::InTransaction(transaction) = self.reader.held {
-            transaction.undo().await;
+    /// Undoes everything, and returns the connection if that went as intended.
+    fn undo(self) -> Option<Connection> {
+        let mut connection = self.reader.connection;
+        match connection.run("ROLLBACK") {
+            Ok(()) => Some(connection),
+            Err(error) => {
+                tracing::debug!(%error, "a transaction had ended already; its connection is closed");
+                None
+            }
         }
     }
-}
-
-/// The rows of other jobs in its group that a job reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reads {
-    /// Any rows: all of them are written before the job runs.
-    Anything,
-    /// The facts of its own device, which are written on demand.
-    ItsOwnDevice,
 }
 
 pub(super) enum Writer {
     /// SQLite: jobs go to the thread that owns the connection.
     Grouped(mpsc::Sender<Message>),
     /// PostgreSQL: jobs take a connection each.
-    Direct { pool: AnyPool, dialect: Dialect, unawaited: Arc<Semaphore> },
+    Direct { pool: Pool, dialect: Dialect, unawaited: Arc<Semaphore> },
     /// Read-only: nothing is written.
     None,
 }
 
 impl Writer {
-    pub(super) fn start(pool: AnyPool, dialect: Dialect) -> Result<Self, StoreError> {
+    pub(super) fn start(place: Place, dialect: Dialect) -> Result<Self, StoreError> {
         match dialect {
             Dialect::Sqlite => {
                 let (jobs, queue) = mpsc::channel(QUEUE_JOBS);
-                let (group, runtime) = (Group { pool, dialect, queue }, Handle::current());
-                // Each statement goes to SQLite's own thread and back. Waking a thread that waits for
-                // nothing else costs half as much as waking the runtime's threads, which answer devices
-                // meanwhile.
+                let group = Group { place, dialect, connection: None, queue };
                 thread::Builder::new()
                     .name("store-writer".to_owned())
-                    .spawn(move || runtime.block_on(group.serve()))
-                    .map_err(|error| StoreError::Open(error.into()))?;
+                    .spawn(move || group.serve())
+                    .map_err(StoreError::Thread)?;
                 Ok(Self::Grouped(jobs))
             }
             Dialect::Postgres => {
+                let pool = Pool::new(place, dialect.writer_setup(), POSTGRES_CONNECTIONS, ACQUIRE_TIMEOUT);
                 let unawaited = Arc::new(Semaphore::new(MAX_UNAWAITED));
                 Ok(Self::Direct { pool, dialect, unawaited })
             }
         }
     }
 
-    pub(super) async fn run<T, E, F>(&self, work: F, reads: Reads) -> Result<T, E>
+    pub(super) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: JobError,
-        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        F: Fn(&mut Tx) -> Result<T, E> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         match self {
             Self::Grouped(jobs) => {
-                let job = Box::new(Typed { work, reads, outcome: None, reply });
+                let job = Box::new(Typed { work, outcome: None, reply });
                 jobs.try_send(Message::Job(job)).map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => StoreError::Busy,
                     mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
@@ -146,14 +139,14 @@ impl Writer {
 
     pub(super) fn run_soon<F>(&self, work: F)
     where
-        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> + Send + 'static,
+        F: Fn(&mut Tx) -> Result<(), StoreError> + Send + 'static,
     {
         match self {
             Self::Grouped(jobs) => {
                 // Jobs with a waiting caller come first: half of the queue is reserved for them.
                 if jobs.capacity() > QUEUE_JOBS / 2 {
                     let (reply, _) = oneshot::channel();
-                    let job = Box::new(Typed { work, reads: Reads::ItsOwnDevice, outcome: None, reply });
+                    let job = Box::new(Typed { work, outcome: None, reply });
                     let _ = jobs.try_send(Message::Job(job));
                 }
             }
@@ -195,52 +188,72 @@ impl Writer {
     }
 }
 
-async fn run_direct<T, E, F>(pool: &AnyPool, dialect: Dialect, work: F) -> Result<T, E>
+async fn run_direct<T, E, F>(pool: &Pool, dialect: Dialect, work: F) -> Result<T, E>
 where
+    T: Send + 'static,
     E: JobError,
-    F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
+    F: Fn(&mut Tx) -> Result<T, E> + Send + 'static,
 {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1.. {
-        let mut tx = Tx::begin(pool, dialect).await?;
-        let error = match work(&mut tx).await {
-            Ok(value) => match tx.commit().await {
-                Ok(()) => return Ok(value),
-                Err(error) => E::from(error),
-            },
-            Err(error) => {
-                tx.undo().await;
-                error
+    pool.run(move |connections| {
+        let (mut attempt, mut pause) = (1, FIRST_PAUSE);
+        loop {
+            let error = match run_once(connections, dialect, &work) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let cause = error.store_error();
+            if !cause.is_some_and(StoreError::is_conflict) {
+                return Err(error);
             }
-        };
-        let conflict = error.store_error().is_some_and(StoreError::is_conflict);
-        if conflict && attempt >= MAX_ATTEMPTS && error.store_error().is_some_and(StoreError::is_contention) {
-            return Err(StoreError::Busy.into());
+            if attempt == MAX_ATTEMPTS {
+                let is_contention = cause.is_some_and(StoreError::is_contention);
+                return Err(if is_contention { StoreError::Busy.into() } else { error });
+            }
+            thread::sleep(pause);
+            (attempt, pause) = (attempt + 1, pause.saturating_mul(2));
         }
-        if attempt >= MAX_ATTEMPTS || !conflict {
-            return Err(error);
+    })
+    .await
+}
+
+/// Runs a job, and writes the events that it added.
+fn run_job<T, E: JobError>(tx: &mut Tx, work: &impl Fn(&mut Tx) -> Result<T, E>) -> Result<T, E> {
+    let value = work(tx)?;
+    tx.write_events()?;
+    Ok(value)
+}
+
+/// Runs a job in a transaction of its own.
+fn run_once<T, E: JobError>(
+    connections: &Connections,
+    dialect: Dialect,
+    work: &impl Fn(&mut Tx) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut tx = Tx::new(connections.take_with(dialect.begin(), BEGIN)?, dialect);
+    let (left, outcome) = match run_job(&mut tx, work) {
+        Ok(value) => {
+            let (left, done) = tx.commit();
+            (left, done.map(|()| value).map_err(E::from))
         }
-        tokio::time::sleep(pause).await;
-        pause = pause.saturating_mul(2);
+        Err(error) => (tx.undo(), Err(error)),
+    };
+    if let Some(connection) = left {
+        connections.give_back(connection);
     }
-    Err(StoreError::Busy.into())
+    outcome
 }
 
 /// A job with the types of its caller.
 struct Typed<T, E, F> {
     work: F,
-    reads: Reads,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
 /// A job in the queue, without its types.
 pub(super) trait Job: Send {
-    /// Returns the rows that it reads.
-    fn reads(&self) -> Reads;
-
-    /// Runs it in `tx`, stores its outcome, and returns whether it succeeded.
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
+    /// Runs it in `tx`, stores its outcome, and returns true if it succeeded.
+    fn run(&mut self, tx: &mut Tx) -> bool;
 
     /// Passes the outcome to the caller, or the error that undid it.
     fn answer(self: Box<Self>, undone: Option<StoreError>);
@@ -255,20 +268,13 @@ impl<T, E, F> Job for Typed<T, E, F>
 where
     T: Send + 'static,
     E: JobError,
-    F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    F: Fn(&mut Tx) -> Result<T, E> + Send + 'static,
 {
-    fn reads(&self) -> Reads {
-        self.reads
-    }
-
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
-        let running = (self.work)(tx);
-        Box::pin(async move {
-            let outcome = running.await;
-            let good = outcome.is_ok();
-            self.outcome = Some(outcome);
-            good
-        })
+    fn run(&mut self, tx: &mut Tx) -> bool {
+        let outcome = run_job(tx, &self.work);
+        let good = outcome.is_ok();
+        self.outcome = Some(outcome);
+        good
     }
 
     fn answer(self: Box<Self>, undone: Option<StoreError>) {
@@ -295,15 +301,17 @@ enum Fate {
 
 /// The work of the thread that owns SQLite's writing connection.
 struct Group {
-    pool: AnyPool,
+    place: Place,
     dialect: Dialect,
+    /// The connection; `None` before the first job, and after a transaction that did not end as intended.
+    connection: Option<Connection>,
     queue: mpsc::Receiver<Message>,
 }
 
 impl Group {
-    async fn serve(mut self) {
+    fn serve(mut self) {
         let mut closing = Vec::new();
-        while let Some(first) = self.queue.recv().await {
+        while let Some(first) = self.queue.blocking_recv() {
             let mut jobs = Vec::new();
             let mut next = Some(first);
             while let Some(message) = next {
@@ -316,59 +324,80 @@ impl Group {
                 }
                 next = if jobs.len() < MAX_GROUP { self.queue.try_recv().ok() } else { None };
             }
-            self.commit(jobs).await;
+            self.commit(jobs);
         }
-        if closing.is_empty() {
-            // Nobody asked to close: the process ends, and its runtime may be gone already.
-            return;
-        }
-        if let Some(statement) = self.dialect.closing_statement()
-            && let Err(error) = self.pool.execute(statement).await
+        if let (Some(statement), false) = (self.dialect.closing_statement(), closing.is_empty())
+            && let Err(error) = self.tidy_up(statement)
         {
             tracing::warn!(%error, "the database could not be tidied up; it is at the next start");
         }
-        self.pool.close().await;
+        drop(self.connection);
         for done in closing {
             let _ = done.send(());
         }
     }
 
-    async fn commit(&self, mut jobs: Vec<Box<dyn Job>>) {
-        let outcome = if jobs.len() > 1 { self.run_as_group(&mut jobs).await } else { Fate::Undone };
+    fn tidy_up(&mut self, statement: &str) -> Result<(), StoreError> {
+        let mut connection = self.connect()?;
+        connection.run(statement).map_err(statement_error("tidy up"))
+    }
+
+    /// Takes the connection, or opens it.
+    fn connect(&mut self) -> Result<Connection, StoreError> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self
+                .place
+                .connect(self.dialect.writer_setup())
+                .map_err(statement_error("connect to the database")),
+        }
+    }
+
+    fn begin(&mut self) -> Result<Tx, StoreError> {
+        let mut connection = self.connect()?;
+        connection.run(self.dialect.begin()).map_err(statement_error(BEGIN))?;
+        Ok(Tx::new(connection, self.dialect))
+    }
+
+    fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        let outcome = if jobs.len() > 1 { self.run_as_group(&mut jobs) } else { Fate::Undone };
         for job in jobs {
             match outcome {
                 Fate::Committed => job.answer(None),
                 Fate::Busy => job.answer(Some(StoreError::Busy)),
-                Fate::Undone => self.run_alone(job).await,
+                Fate::Undone => self.run_alone(job),
             }
         }
     }
 
-    async fn run_as_group(&self, jobs: &mut [Box<dyn Job>]) -> Fate {
-        let mut tx = match Tx::begin(&self.pool, self.dialect).await {
+    fn run_as_group(&mut self, jobs: &mut [Box<dyn Job>]) -> Fate {
+        let mut tx = match self.begin() {
             Ok(tx) => tx,
             Err(StoreError::Busy) => return Fate::Busy,
             Err(_) => return Fate::Undone,
         };
         for job in jobs {
-            let ready = job.reads() == Reads::ItsOwnDevice || tx.write_batch().await.is_ok();
-            if !(ready && job.run(&mut tx).await) {
-                tx.undo().await;
+            if !job.run(&mut tx) {
+                self.connection = tx.undo();
                 return Fate::Undone;
             }
         }
-        if tx.commit().await.is_ok() { Fate::Committed } else { Fate::Undone }
+        let (connection, outcome) = tx.commit();
+        self.connection = connection;
+        if outcome.is_ok() { Fate::Committed } else { Fate::Undone }
     }
 
-    async fn run_alone(&self, mut job: Box<dyn Job>) {
-        let mut tx = match Tx::begin(&self.pool, self.dialect).await {
+    fn run_alone(&mut self, mut job: Box<dyn Job>) {
+        let mut tx = match self.begin() {
             Ok(tx) => tx,
             Err(error) => return job.answer(Some(error)),
         };
-        if job.run(&mut tx).await {
-            job.answer(tx.commit().await.err());
+        if job.run(&mut tx) {
+            let (connection, outcome) = tx.commit();
+            self.connection = connection;
+            job.answer(outcome.err());
         } else {
-            tx.undo().await;
+            self.connection = tx.undo();
             job.answer(None);
         }
     }

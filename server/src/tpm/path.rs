@@ -111,7 +111,7 @@ impl<'s> Search<'s> {
     }
 }
 
-/// Whether this certificate is that of an authority that may stand `passed` authorities above an end
+/// Returns true if this certificate is that of an authority that may stand `passed` authorities above an end
 /// entity.
 fn may_issue(issuer: &X509Certificate<'_>, passed: usize) -> bool {
     let Ok(Some(constraints)) = issuer.basic_constraints() else { return false };
@@ -127,8 +127,8 @@ fn may_issue(issuer: &X509Certificate<'_>, passed: usize) -> bool {
     constraints.value.ca && deep_enough && signs
 }
 
-/// Whether an authority's name constraints allow every name of a certificate below it. Only directory names
-/// are understood: if names of another kind are constrained, none of that kind is allowed.
+/// Returns true if an authority's name constraints allow every name of a certificate below it. Only directory
+/// names are understood: if names of another kind are constrained, none of that kind is allowed.
 fn names_are_allowed(issuer: &X509Certificate<'_>, below: &X509Certificate<'_>) -> bool {
     let constraints = match issuer.name_constraints() {
         Ok(None) => return true,
@@ -154,7 +154,7 @@ fn is_same_kind(tree: &GeneralName<'_>, name: &GeneralName<'_>) -> bool {
     std::mem::discriminant(tree) == std::mem::discriminant(name)
 }
 
-/// Whether a name lies within a subtree; `None` if it is not understood.
+/// Returns true if a name lies within a subtree; `None` if it is not understood.
 fn is_within(name: &GeneralName<'_>, tree: &GeneralName<'_>) -> Option<bool> {
     let (GeneralName::DirectoryName(name), GeneralName::DirectoryName(tree)) = (name, tree) else {
         return None;

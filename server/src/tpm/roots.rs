@@ -79,7 +79,7 @@ impl TpmRoots {
         Self::new(all).map_err(|_| RootsError::Certificate(path.to_owned()))
     }
 
-    /// Whether no manufacturer is configured.
+    /// Returns true if no manufacturer is configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

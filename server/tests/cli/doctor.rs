@@ -13,8 +13,8 @@ use unbox_server::{
 const DAY: Duration = Duration::from_hours(24);
 const GIB: u64 = 1024 * 1024 * 1024;
 
-/// What `doctor` finds in one of its checks: how bad it is, about what, and what to do.
-fn found(admin: &Admin, check: &str) -> Vec<[String; 3]> {
+/// Lists the findings of one check of `doctor`: how bad each is, about what, and what to do.
+fn list_findings(admin: &Admin, check: &str) -> Vec<[String; 3]> {
     let output = admin.run(&["doctor", "--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = told["findings"].as_array().unwrap().iter().filter(|finding| finding["check"] == check);
@@ -35,9 +35,9 @@ fn a_disk_that_will_soon_be_full_is_told_with_the_day() {
         ]);
         let history = json!({ (layout.dir().to_str().unwrap()): looks }).to_string();
         files::replace(&layout.disk_history(), history.as_bytes(), files::PRIVATE_FILE).unwrap();
-        found(&admin, "disk")
+        list_findings(&admin, "disk")
     };
-    assert_eq!(found(&admin, "disk"), [[""; 3]; 0], "nothing is known of its pace");
+    assert_eq!(list_findings(&admin, "disk"), [[""; 3]; 0], "nothing is known of its pace");
     assert_eq!(measured([300, 299]), [[""; 3]; 0], "it lasts for most of a year");
     assert_eq!(measured([299, 300]), [[""; 3]; 0]);
     // 199 GiB are left beside the reserve, at 100 GiB a day.
@@ -50,14 +50,14 @@ fn a_disk_that_will_soon_be_full_is_told_with_the_day() {
 #[test]
 fn a_certificate_that_nobody_renews_is_told_by_doctor_and_in_the_log() {
     let admin = Admin::founded();
-    assert_eq!(found(&admin, "certificate"), [[""; 3]; 0]);
+    assert_eq!(list_findings(&admin, "certificate"), [[""; 3]; 0]);
     let layout = Layout::new(admin.path(""));
     let issued = SystemClock.now().minus(SERVER_LIFETIME).plus(DAY * 20);
     rotate::renew_server(&layout, &["localhost".to_owned()], issued, &SystemEntropy::new()).unwrap();
     // Its authority's key is kept elsewhere.
     fs::remove_file(layout.tls_ca()).unwrap();
     let end = keys::certificate(layout.server_certificate()).unwrap().not_after;
-    let told = found(&admin, "certificate");
+    let told = list_findings(&admin, "certificate");
     let [[severity, _, advice]] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(severity, "warning");
     assert!(
@@ -77,4 +77,29 @@ fn a_certificate_that_nobody_renews_is_told_by_doctor_and_in_the_log() {
     let warning = warning().unwrap_or_else(|| panic!("{}", log()));
     assert!(warning.contains("WARN") && warning.contains(&end.to_string()), "{warning}");
     assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn what_serve_refuses_is_found_by_doctor() {
+    let admin = Admin::founded();
+    fs::remove_dir(admin.path("artifacts")).unwrap();
+    let refused = admin.refused(&["serve", "--listen", "127.0.0.1:0"], 1);
+    let advice = "artifacts is to hold artifacts, and cannot be looked at: create it";
+    assert!(refused.contains(advice), "{refused}");
+    let found = list_findings(&admin, "disk");
+    assert!(
+        found.iter().any(|[severity, _, told]| severity == "error" && told.contains(advice)),
+        "{found:?}"
+    );
+    fs::create_dir(admin.path("artifacts")).unwrap();
+    assert_eq!(list_findings(&admin, "disk"), [[""; 3]; 0]);
+
+    admin.set("filter", "\"warn,request=loud\"");
+    let refused = admin.refused(&["serve", "--listen", "127.0.0.1:0"], 1);
+    assert!(refused.contains("log.filter") && refused.contains("warn,request=info"), "{refused}");
+    let found = list_findings(&admin, "settings");
+    assert!(
+        found.iter().any(|[severity, _, told]| severity == "error" && told.contains("log.filter")),
+        "{found:?}"
+    );
 }

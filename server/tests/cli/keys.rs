@@ -140,3 +140,43 @@ fn what_is_missing_from_a_server_is_put_back_and_not_made_anew() {
     assert!(error(&told).contains("device-ca.pem is missing, but there are other files"), "{}", error(&told));
     assert!(!error(&told).contains("init"), "{}", error(&told));
 }
+
+#[test]
+fn a_change_of_keys_is_in_the_audit_trail_or_says_that_it_is_not() {
+    let admin = Admin::founded();
+    let commands: [&[&str]; 8] = [
+        &["key", "rotate"],
+        &["key", "retire", "--yes"],
+        &["key", "rotate", "--root"],
+        &["key", "rotate-device-ca"],
+        &["key", "retire-device-ca", "--yes"],
+        &["key", "rotate-anchors"],
+        &["key", "retire-anchors", "--yes"],
+        &["key", "renew-server"],
+    ];
+    let recorded = || {
+        let trail = admin.json(&["audit", "--limit", "1000"]);
+        let entries = trail["entries"].as_array().unwrap().iter();
+        entries.filter(|entry| entry["action"] == "keys_changed").cloned().collect::<Vec<_>>()
+    };
+    for (before, command) in commands.into_iter().enumerate() {
+        let result = admin.json(command);
+        let entries = recorded();
+        assert_eq!(entries.len(), before + 1, "{command:?}");
+        let said: Vec<&str> = command.iter().copied().filter(|word| *word != "--yes").collect();
+        let expected = serde_json::json!({"command": said.join(" "), "result": result});
+        assert_eq!(entries[0]["detail"], expected, "{command:?}");
+        assert!(!entries[0].to_string().contains("PRIVATE"));
+    }
+    admin.json(&["key", "rotate"]);
+    admin.run(&["key", "retire", "--dry-run"]);
+    assert_eq!(recorded().len(), commands.len() + 1, "nothing was retired");
+
+    let database = admin.path("unbox.db");
+    fs::hard_link(&database, admin.path("elsewhere.db")).unwrap();
+    fs::remove_file(&database).unwrap();
+    let rotated = admin.run(&["key", "rotate"]);
+    assert_eq!(code(&rotated), 0);
+    assert!(error(&rotated).contains("the audit trail has no entry about it"), "{}", error(&rotated));
+    assert!(text(&rotated).contains("is new, in root version"));
+}

@@ -9,6 +9,8 @@
 
 mod account;
 mod backup;
+#[path = "../support/beside.rs"]
+mod beside;
 #[path = "../support/changed.rs"]
 mod changed;
 #[path = "../support/postgres.rs"]

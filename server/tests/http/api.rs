@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod batch;
+mod collisions;
 mod elsewhere;
 mod enrollments;
 mod factory_records;
@@ -13,7 +14,6 @@ mod texts;
 use crate::support::{TestDevice, TestServer};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, Executor as _};
 use std::{collections::BTreeMap, time::Duration};
 use unbox_common::ids::CompanyId;
 use unbox_server::{
@@ -427,8 +427,7 @@ async fn items_of_an_operation_are_read_only_where_they_are_asked_for() {
     );
     // Items that cannot be read are no obstacle to whoever does not want them.
     let url = unbox_server::store::Store::sqlite_url(&api.server.layout().database());
-    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    database.execute("UPDATE operation_items SET echo = '{'").await.unwrap();
+    crate::beside::beside(&url, |database| database.run("UPDATE operation_items SET echo = '{'"));
     let (status, answer) = get("fields=done,response/successCount").await;
     assert_eq!((status, answer), (200, json!({"done": true, "response": {"successCount": 1}})));
     assert_eq!(get("").await.0, 500);

@@ -77,9 +77,28 @@ async fn a_range_outside_of_the_bytes_is_refused() {
     let server = TestServer::start().await;
     let digest = server.artifact(BYTES).await;
     let (client, url) = (server.stranger(), server.at(&format!("/artifacts/sha256/{digest}")));
-    for range in ["bytes=36-", "bytes=9-3", "bytes=-0"] {
+    for range in ["bytes=36-", "bytes=36-40", "bytes=-0"] {
         let answer = get(&client, &url, &[("range", range)]).await;
         assert_eq!((answer.status, answer.header("content-range")), (416, Some("bytes */36")), "{range}");
+    }
+    for range in [
+        "bytes=9-3",
+        "bytes=",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=+1-2",
+        "bytes=1",
+        "bytes=1-2-3",
+        "bytes 1-2",
+        "1-2",
+        "items=1-2",
+        "bytes=0-1,x",
+        "",
+        "\u{e9}",
+    ] {
+        let answer = get(&client, &url, &[("range", range)]).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (200, BYTES), "{range} is no range, and ignored");
+        assert_eq!(answer.header("content-range"), None, "{range}");
     }
     // Many ranges would multiply the work: they get the whole, as RFC 9110 allows.
     let mut many = "bytes=0-0".to_owned();

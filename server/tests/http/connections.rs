@@ -2,10 +2,10 @@
 
 use crate::support::{TestDevice, TestServer, problem, retry_after};
 use futures_util::future::join_all;
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     time::timeout,
 };
 use unbox_common::{
@@ -159,6 +159,68 @@ async fn connections_that_say_nothing_keep_nobody_out() {
     drop(silent);
 }
 
+/// Holds grown buffers of the listener for metrics, which has 8 of them, with heads that never end.
+async fn hold_grown_buffers(server: &TestServer, networks: std::ops::Range<u8>) -> Vec<TcpStream> {
+    let address: SocketAddr =
+        server.metrics_at().replace("http://", "").replace("/metrics", "").parse().unwrap();
+    let mut held = Vec::new();
+    for network in networks {
+        for host in 1..=3 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 1, network, host], 0).into()).unwrap();
+            let mut stream = socket.connect(address).await.unwrap();
+            stream.write_all(&long_head("/metrics").as_bytes()[..12_000]).await.unwrap();
+            held.push(stream);
+        }
+    }
+    held
+}
+
+/// A request whose head takes more than connections have before their buffers grow.
+fn long_head(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nx-long: {}\r\n\r\n", "x".repeat(14_000))
+}
+
+async fn asks_at_length(server: &TestServer) -> bool {
+    let address = server.metrics_at().replace("http://", "").replace("/metrics", "");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(long_head("/metrics").as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    let answered = timeout(Duration::from_secs(8), stream.read_exact(&mut start)).await;
+    matches!(answered, Ok(Ok(_))) && &start == b"HTTP/1.1 200"
+}
+
+#[tokio::test]
+async fn grown_buffers_of_others_give_way_to_a_long_request() {
+    let server = TestServer::with("[limits]\nheader_timeout_s = 60").await;
+    let held = hold_grown_buffers(&server, 1..6).await;
+    assert!(asks_at_length(&server).await, "one from a network that holds none");
+    drop(held);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_a_client_that_moves_nothing_holds_no_grown_buffers() {
+    let server =
+        TestServer::with("trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\nheader_timeout_s = 60").await;
+    let held = hold_grown_buffers(&server, 1..6).await;
+    assert!(asks_at_length(&server).await);
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_connection_whose_buffers_have_grown_ends_with_its_answer() {
+    let server = TestServer::with("[limits]\nheader_timeout_s = 60").await;
+    let refused = "POST /v1/partners/1/devices:claim HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+                   application/json\r\ncontent-length: 20000\r\n\r\n";
+    for request in [long_head("/healthz"), format!("{refused}{}", "x".repeat(20_000))] {
+        let mut stream = server.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = timeout(Duration::from_secs(8), stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_nobody_reads_ends_with_its_place() {
     const REQUESTS: usize = 40;
@@ -227,7 +289,7 @@ async fn an_older_tls_is_refused() {
     let hello = [&[3, 3][..], &[7; 32], &rest].concat();
     let length = u8::try_from(hello.len()).unwrap();
     let record = [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &hello].concat();
-    let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(&record).await.unwrap();
     let mut answer = Vec::new();
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
@@ -243,14 +305,14 @@ async fn more_than_the_server_takes_on_are_told_to_come_back_and_nothing_is_lost
     let prove = device.prove(&hello, &challenge);
     // Somebody else writes, so that the proof has to wait in the one place there is.
     let url = Store::sqlite_url(&server.layout().database());
-    let mut other = SqliteConnection::connect(&url).await.unwrap();
-    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let other = rusqlite::Connection::open(url.trim_start_matches("sqlite://")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let client = server.stranger();
     let waiting = server.post(&client, PROVE_PATH, &prove);
     let others = async {
         while !server.counts("unbox_messages_in_progress 1").await {}
         let busy = server.post(&server.stranger(), HELLO_PATH, &TestDevice::new("PF0ZZZZZ").hello()).await;
-        other.execute("COMMIT").await.unwrap();
+        other.execute_batch("COMMIT").unwrap();
         busy
     };
     let (granted, busy) = timeout(PATIENCE, async { tokio::join!(waiting, others) }).await.unwrap();
@@ -259,6 +321,41 @@ async fn more_than_the_server_takes_on_are_told_to_come_back_and_nothing_is_lost
     let problem = problem(busy).await;
     assert_eq!((problem.kind, problem.retry_after_s), (RefusalKind::Busy, Some(header)));
     assert!((2..=15).contains(&header), "{header}");
+}
+
+#[tokio::test]
+async fn beyond_the_memory_for_bodies_a_request_is_told_to_come_back_and_others_are_answered() {
+    // A byte of a body takes four, and the first 12 KiB come from the reserve: there is room for one of these.
+    let server = TestServer::with_memory(140_000).await;
+    let body = format!("{{{}", " ".repeat(19_999));
+    let mut held = server.connect().await;
+    let head = format!(
+        "POST {HELLO_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: 20001\r\n\r\n{body}"
+    );
+    held.write_all(head.as_bytes()).await.unwrap();
+    let arrived = async { while !server.counts("unbox_request_memory_bytes 80000").await {} };
+    timeout(PATIENCE, arrived).await.unwrap();
+
+    let second = server.stranger_at("127.0.1.1");
+    let ask = || {
+        let request = second.post(server.at(HELLO_PATH)).header("content-type", "application/json");
+        request.body(body.clone()).send()
+    };
+    let refused = ask().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 503);
+    let header = retry_after(&refused);
+    let problem = problem(refused).await;
+    assert_eq!((problem.kind, problem.retry_after_s), (RefusalKind::Busy, Some(header)));
+    let device = TestDevice::new("PF0ABCDE");
+    server.claim(&device).await;
+    let small = server.post(&server.stranger_at("127.0.2.1"), HELLO_PATH, &device.hello()).await;
+    assert_eq!(small.status().as_u16(), 200, "a small message needs none of it");
+
+    drop(held);
+    let freed = async { while !server.counts("unbox_request_memory_bytes 0").await {} };
+    timeout(PATIENCE, freed).await.unwrap();
+    assert_eq!(ask().await.unwrap().status().as_u16(), 400, "it is read, and is no message");
 }
 
 #[tokio::test]
@@ -276,9 +373,7 @@ async fn a_request_under_way_is_answered_before_the_server_stops() {
     stream.read_exact(&mut go_on).await.unwrap();
     let address = server.address();
     let stopping = tokio::spawn(server.stop());
-    timeout(PATIENCE, async { while tokio::net::TcpStream::connect(address).await.is_ok() {} })
-        .await
-        .unwrap();
+    timeout(PATIENCE, async { while TcpStream::connect(address).await.is_ok() {} }).await.unwrap();
     stream.write_all(&body).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -4,6 +4,8 @@
 
 mod api;
 mod artifacts;
+#[path = "../support/beside.rs"]
+mod beside;
 mod claims_file;
 mod connections;
 mod device;

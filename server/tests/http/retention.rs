@@ -1,7 +1,9 @@
 //! What a running server does by itself, with nobody asking.
 
-use crate::support::{TestDevice, TestServer};
-use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+use crate::{
+    beside::beside,
+    support::{TestDevice, TestServer},
+};
 use std::{fs, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 use unbox_common::{
@@ -28,15 +30,11 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const LATER: Duration = Duration::from_hours(10 * 24);
 
 /// The number of rows in each of these tables.
-async fn rows<const N: usize>(server: &TestServer, tables: [&str; N]) -> [i64; N] {
+fn rows<const N: usize>(server: &TestServer, tables: [&str; N]) -> [i64; N] {
     let url = Store::sqlite_url(&server.layout().database());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    let mut counts = [0; N];
-    for (count, table) in counts.iter_mut().zip(tables) {
-        let query = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-        *count = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
-    }
-    counts
+    beside(&url, |database| {
+        tables.map(|table| database.run(&format!("SELECT COUNT(*) FROM {table}")).parse().unwrap())
+    })
 }
 
 /// Carries out an operation of one device, to its end.
@@ -75,7 +73,7 @@ async fn what_was_kept_long_enough_goes_without_anybody_asking() {
         NewUpload { customer: server.customer(), name: "x".to_owned(), size: Some(50), expected: None };
     services.start_upload(by, upload).await.unwrap();
     finish_operation(&server).await;
-    let [claims, reports, operations, uploads, audited] = rows(&server, TABLES).await;
+    let [claims, reports, operations, uploads, audited] = rows(&server, TABLES);
     assert_eq!([claims, reports, operations, uploads], [2, 1, 1, 1]);
     assert!(audited > 5, "{audited}");
 
@@ -83,11 +81,11 @@ async fn what_was_kept_long_enough_goes_without_anybody_asking() {
     let server = server.start_again(Arc::new(later)).await;
     let tidied = async {
         // The claim that has not ended stays.
-        while rows(&server, TABLES).await != [1, 0, 0, 0, 0] {
+        while rows(&server, TABLES) != [1, 0, 0, 0, 0] {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(timeout(PATIENCE, tidied).await.is_ok(), "{:?}", rows(&server, TABLES).await);
+    assert!(timeout(PATIENCE, tidied).await.is_ok(), "{:?}", rows(&server, TABLES));
     let files = fs::read_dir(server.layout().dir().join("audit")).unwrap();
     let lines = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap().lines().count());
     assert_eq!(lines.sum::<usize>(), usize::try_from(audited).unwrap(), "moved to files, each of them");

@@ -86,6 +86,15 @@ impl TestServer {
 
     /// A server whose settings file ends with `settings`.
     pub(crate) async fn with(settings: &str) -> Self {
+        Self::with_changed(settings, |_| {}).await
+    }
+
+    /// A server with less memory for bodies than a settings file may say.
+    pub(crate) async fn with_memory(bytes: usize) -> Self {
+        Self::with_changed("", |settings| settings.limits.memory_bytes = bytes).await
+    }
+
+    async fn with_changed(settings: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let founding =
@@ -97,7 +106,7 @@ impl TestServer {
         files::write_new(&layout.settings(), format!("{listen}{settings}").as_bytes(), files::PRIVATE_FILE)
             .unwrap();
         Store::create(&Store::sqlite_url(&layout.database())).await.unwrap().close().await;
-        let server = started(&layout, Arc::new(SystemClock)).await;
+        let server = started(&layout, Arc::new(SystemClock), change).await;
         let operator = Actor::operator("test");
         let services = server.services();
         let customer = services
@@ -142,7 +151,14 @@ impl TestServer {
     pub(crate) async fn start_again(self, clock: Arc<dyn Clock>) -> Self {
         let Self { server, layout, customer, configuration, operator, _dir: dir } = self;
         server.stop().await;
-        Self { server: started(&layout, clock).await, layout, customer, configuration, operator, _dir: dir }
+        Self {
+            server: started(&layout, clock, |_| {}).await,
+            layout,
+            customer,
+            configuration,
+            operator,
+            _dir: dir,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -389,8 +405,9 @@ impl TestServer {
     }
 }
 
-async fn started(layout: &Layout, clock: Arc<dyn Clock>) -> Server {
-    let settings = Settings::parse(Fragment::read(&layout.settings()).unwrap(), layout.clone()).unwrap();
+async fn started(layout: &Layout, clock: Arc<dyn Clock>, change: impl FnOnce(&mut Settings)) -> Server {
+    let mut settings = Settings::parse(Fragment::read(&layout.settings()).unwrap(), layout.clone()).unwrap();
+    change(&mut settings);
     Server::start(settings, clock, Arc::new(SystemEntropy::new())).await.unwrap()
 }
 
@@ -457,6 +474,12 @@ impl TestDevice {
             tpm: None,
             enrollment: None,
         }
+    }
+
+    /// The device with one more identifier.
+    pub(crate) fn with_identifier(mut self, kind: IdentifierKind, value: &str) -> Self {
+        self.identity.push(RawIdentifier { kind, value: value.to_owned(), source: Source::Smbios });
+        self
     }
 
     /// The set by which it is claimed.

@@ -99,9 +99,9 @@ async fn a_company_goes_with_its_accounts_unless_something_belongs_to_it(db: Tes
         "configurations, claims, ended ones included",
     );
 
-    world.db.tamper("CREATE TABLE later (company_id BIGINT REFERENCES companies (id))").await;
+    world.db.tamper("CREATE TABLE later (company_id BIGINT REFERENCES companies (id))");
     let later = create(NewCompany::new(CompanyKind::Emm, "Later")).await;
-    world.db.tamper("INSERT INTO later SELECT id FROM companies WHERE kind = 'emm'").await;
+    world.db.tamper("INSERT INTO later SELECT id FROM companies WHERE kind = 'emm'");
     conflict(services.delete_company(by, later).await, "Something still belongs to Later");
     assert_eq!(services.company(by, later).await.unwrap().name.as_str(), "Later");
 }

@@ -67,7 +67,7 @@ async fn claims_that_no_tpm_can_meet_are_found(db: TestDatabase) {
 async fn a_claim_that_the_rules_now_refuse_is_found(db: TestDatabase) {
     let world = World::new(db).await;
     world.claim("PF0ABCDE", ProofKind::Identifiers).await;
-    world.db.tamper("UPDATE claims SET identifiers = '[[[\"serial_number\",\"None\"]]]'").await;
+    world.db.tamper("UPDATE claims SET identifiers = '[[[\"serial_number\",\"None\"]]]'");
     let found = world.services.doctor(&world.by).await.unwrap();
     assert_eq!(found.len(), 1);
     assert!(found[0].advice.contains("placeholder"), "{}", found[0].advice);
@@ -89,7 +89,7 @@ async fn a_claim_that_no_device_will_match_is_found_by_its_rule(db: TestDatabase
         "UPDATE claims SET identifiers = REPLACE(identifiers, '0A2D91ZN500126J', '0A2D91ZN500127')",
         "UPDATE claims SET identifiers = REPLACE(identifiers, '\"PF0ABCDE\"', '\"Default string\"')",
     ] {
-        world.db.tamper(change).await;
+        world.db.tamper(change);
     }
     let found = world.services.doctor(&world.by).await.unwrap();
     let seen: Vec<_> = found.iter().map(|one| (one.severity, one.check, one.count)).collect();
@@ -128,7 +128,7 @@ async fn a_day_of_manufacture_is_held_against_the_model(db: TestDatabase) {
         [made_when, made_when, (Severity::Note, "claim_manufacture_date")]
     );
     let change = "UPDATE claims SET metadata = REPLACE(metadata, '2021-05-26', '2021-05-25')";
-    world.db.tamper(change).await;
+    world.db.tamper(change);
     assert_eq!(
         told(world.services.doctor(&world.by).await.unwrap())[0],
         (Severity::Warning, "claim_made_too_early")

@@ -1,6 +1,6 @@
 //! What becomes of records that stations made: who sees them, and what goes with them.
 
-use crate::support::{START, TestDatabase, TestDevice, World, certificate, new_claim, report};
+use crate::support::{START, TestDatabase, TestDevice, World, beside, certificate, new_claim, report};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use unbox_common::{
@@ -210,16 +210,14 @@ async fn a_claim_that_ends_beside_a_registration_spoils_no_other_device(db: Test
     let (ended, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let ending = {
         let (store, ended, go_on) = (world.db.store.clone(), ended.clone(), go_on.clone());
+        let runtime = tokio::runtime::Handle::current();
         let end = async move {
             let end = store.write(move |tx: &mut Tx| {
-                let (claim, ended, go_on) = (claim.clone(), ended.clone(), go_on.clone());
-                Box::pin(async move {
-                    tx.lock_claim(claim.id).await?;
-                    tx.release_claim(&claim, START).await?;
-                    ended.notify_one();
-                    go_on.notified().await;
-                    Ok::<_, StoreError>(())
-                })
+                tx.lock_claim(claim.id)?;
+                tx.release_claim(&claim, START)?;
+                ended.notify_one();
+                runtime.block_on(go_on.notified());
+                Ok::<_, StoreError>(())
             });
             end.await
         };
@@ -240,19 +238,12 @@ async fn a_claim_that_ends_beside_a_registration_spoils_no_other_device(db: Test
 
 /// Until a write waits for the one before it.
 async fn somebody_waits(db: &TestDatabase) {
-    use sqlx::Row as _;
+    const LOCKED: &str = "SELECT COUNT(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let waiting = async {
-        let mut connection = db.connection().await;
         while db.store.waiting_writes() == 0 {
-            if db.url.starts_with("postgres") {
-                let row = sqlx::query(
-                    "SELECT COUNT(*) FROM pg_stat_activity
-                     WHERE datname = current_database() AND wait_event_type = 'Lock'",
-                );
-                let row = row.fetch_one(&mut connection).await.unwrap();
-                if row.get::<i64, _>(0) > 0 {
-                    return;
-                }
+            if db.url.starts_with("postgres") && beside(&db.url, |database| database.run(LOCKED)) != "0" {
+                return;
             }
             tokio::task::yield_now().await;
         }

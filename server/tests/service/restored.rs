@@ -13,6 +13,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 use unbox_server::{
+    clock::Clock as _,
     domain::{company::CompanyKind, device::DeviceState},
     service::{CertifiedEnrollment, ConfigurationChange, NewCompany, Signer as _},
 };
@@ -114,7 +115,7 @@ async fn a_certificate_counts_only_for_its_key_its_owner_and_its_server(db: Test
     assert!(before_all.is_empty());
     let devices = &world.db.snapshot().await["devices"];
     assert_eq!(devices.len(), 1, "one that never enrolled: {devices:?}");
-    assert!(devices[0].contains("pending_approval") && devices[0].contains("latest_generation=None"));
+    assert!(devices[0].contains("pending_approval") && devices[0].contains("latest_generation=Null"));
 }
 
 async fn the_id_of_another_claims_device_is_not_taken(db: TestDatabase) {
@@ -158,6 +159,44 @@ async fn a_device_that_runs_a_later_version_than_the_backup_gives_gets_the_backu
     assert_eq!(world.db.snapshot().await["claims"], before);
 }
 
+async fn a_version_that_a_device_says_moves_no_other_device_of_its_customer(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, by) = (&world.services, &world.by);
+    world.claim(SERIAL, ProofKind::Identifiers).await;
+    world.claim("PF0ZZZZZ", ProofKind::Identifiers).await;
+    let liar = TestDevice::new(SERIAL);
+    let mut lies = liar.enroll(services).await.unwrap();
+    let honest = TestDevice::new("PF0ZZZZZ").enroll(services).await.unwrap();
+    let before = world.db.snapshot().await;
+    let far = START.plus(Duration::from_hours(24 * 365 * 50)).0;
+    let ask = async |grant: &Grant, version| {
+        let installed = Some(Installed { configuration: world.configuration, version, dpc: None });
+        let news =
+            services.check_in(certificate(grant), check_in(grant.generation, installed)).await.unwrap();
+        news.payload.map(|one| one.verify(&world.signer.trusted()).unwrap().into_inner().version)
+    };
+    assert_eq!(ask(&lies, far).await, Some(far + 1), "it gets what it asks for");
+    let certificate = lies.certificate_chain[0].clone();
+    let prior = PriorEnrollment { certificate, payload_version: Some(far + 1_000) };
+    lies = liar.showing(Some(prior)).enroll(services).await.unwrap();
+    let led = payload(&world, &lies).version;
+    assert_eq!(led, far + 1_001);
+    let after = world.db.snapshot().await;
+    for table in ["claims", "companies", "configurations"] {
+        assert_eq!(after[table], before[table], "{table}");
+    }
+
+    let runs = payload(&world, &honest).version;
+    assert_eq!(ask(&honest, runs).await, None);
+    world.clock.advance(Duration::from_secs(5));
+    let document = Some(MINIMAL_DOCUMENT.replace("000 00 00", "111 11 11"));
+    let change = ConfigurationChange { name: None, document, default: None };
+    services.update_configuration(by, world.configuration, change).await.unwrap();
+    let next = ask(&honest, runs).await.unwrap();
+    assert!(next > runs && next <= world.clock.now().0, "{next}");
+    assert!(ask(&lies, led).await.unwrap() > led, "the change reaches the device that leads, too");
+}
+
 async fn no_change_is_lost_after_a_clock_that_ran_ahead(db: TestDatabase) {
     let world = World::new(db).await;
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await;
@@ -199,5 +238,6 @@ battery!(
     a_certificate_counts_only_for_its_key_its_owner_and_its_server,
     the_id_of_another_claims_device_is_not_taken,
     a_device_that_runs_a_later_version_than_the_backup_gives_gets_the_backups_again,
+    a_version_that_a_device_says_moves_no_other_device_of_its_customer,
     no_change_is_lost_after_a_clock_that_ran_ahead,
 );

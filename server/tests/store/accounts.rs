@@ -67,56 +67,29 @@ fn key(byte: u8, account: i64) -> ServiceAccountKey {
 }
 
 async fn add(db: &TestDatabase, new: Account) -> bool {
-    db.store
-        .write(move |tx: &mut Tx| {
-            let new = new.clone();
-            Box::pin(async move { tx.insert_account(&new).await })
-        })
-        .await
-        .unwrap()
+    db.store.write(move |tx: &mut Tx| tx.insert_account(&new)).await.unwrap()
 }
 
 async fn change(db: &TestDatabase, to: Account) {
     db.store
         .write(move |tx: &mut Tx| {
-            let to = to.clone();
-            Box::pin(async move {
-                tx.lock_account(to.id).await?;
-                tx.update_account(&to).await
-            })
+            tx.lock_account(to.id)?;
+            tx.update_account(&to)
         })
         .await
         .unwrap();
 }
 
 async fn add_api_key(db: &TestDatabase, new: ApiKey, digest: Sha256) {
-    db.store
-        .write(move |tx: &mut Tx| {
-            let new = new.clone();
-            Box::pin(async move { tx.insert_api_key(&new, digest).await })
-        })
-        .await
-        .unwrap();
+    db.store.write(move |tx: &mut Tx| tx.insert_api_key(&new, digest)).await.unwrap();
 }
 
 async fn add_key(db: &TestDatabase, new: ServiceAccountKey) {
-    db.store
-        .write(move |tx: &mut Tx| {
-            let new = new.clone();
-            Box::pin(async move { tx.insert_service_account_key(&new).await })
-        })
-        .await
-        .unwrap();
+    db.store.write(move |tx: &mut Tx| tx.insert_service_account_key(&new)).await.unwrap();
 }
 
 async fn add_token(db: &TestDatabase, new: AccessToken) {
-    db.store
-        .write(move |tx: &mut Tx| {
-            let new = new.clone();
-            Box::pin(async move { tx.insert_access_token(&new).await })
-        })
-        .await
-        .unwrap();
+    db.store.write(move |tx: &mut Tx| tx.insert_access_token(&new)).await.unwrap();
 }
 
 /// Acme with two accounts, Bolt with one, the operator with one.
@@ -138,10 +111,11 @@ async fn an_address_is_unique_within_a_company(db: TestDatabase) {
     assert!(!add(&db, user(12, 1, "it@acme.example")).await);
     assert!(!add(&db, account(31, None, "robot")).await, "the operator is one company, too");
     assert!(add(&db, user(21, 2, "it@acme.example")).await);
-    let mut reader = db.store.reader().await.unwrap();
-    let found = reader.accounts_with_email(Scope::Operator, "it@acme.example", 5).await.unwrap();
+    let found =
+        db.read(move |reader| reader.accounts_with_email(Scope::Operator, "it@acme.example", 5)).await;
     assert_eq!(found, [user(11, 1, "it@acme.example"), user(21, 2, "it@acme.example")]);
-    let limited = reader.accounts_with_email(Scope::Operator, "it@acme.example", 1).await.unwrap();
+    let limited =
+        db.read(move |reader| reader.accounts_with_email(Scope::Operator, "it@acme.example", 1)).await;
     assert_eq!(limited.len(), 1);
 }
 
@@ -151,23 +125,31 @@ async fn a_company_sees_only_its_own_accounts_and_keys(db: TestDatabase) {
     add_key(&db, key(7, 10)).await;
     let (acme, bolt) =
         (Scope::Customer(CompanyId::new(1).unwrap()), Scope::Customer(CompanyId::new(2).unwrap()));
-    let (id, page) = (AccountId::new(10).unwrap(), PageRequest::default());
-    let mut reader = db.store.reader().await.unwrap();
+    let (id, page) = (AccountId::new(10).unwrap(), PageRequest::default);
     for (scope, seen) in [(acme, true), (bolt, false), (Scope::Operator, true)] {
-        assert_eq!(reader.account(scope, id).await.unwrap().is_some(), seen, "{scope:?}");
+        assert_eq!(db.read(move |reader| reader.account(scope, id)).await.is_some(), seen, "{scope:?}");
         let email = "robot@1.unbox.invalid";
-        assert_eq!(reader.accounts_with_email(scope, email, 5).await.unwrap().len(), usize::from(seen));
+        assert_eq!(
+            db.read(move |reader| reader.accounts_with_email(scope, email, 5)).await.len(),
+            usize::from(seen)
+        );
         let api_key_id = ApiKeyId::new(100).unwrap();
-        assert_eq!(reader.api_key(scope, api_key_id).await.unwrap(), seen.then(|| api_key(100, 10)));
-        let keys = reader.api_keys(scope, KeysOf::Account(id), &page).await.unwrap().items;
+        assert_eq!(
+            db.read(move |reader| reader.api_key(scope, api_key_id)).await,
+            seen.then(|| api_key(100, 10))
+        );
+        let keys = db.read(move |reader| reader.api_keys(scope, KeysOf::Account(id), &page())).await.items;
         assert_eq!(keys.len(), usize::from(seen));
         let key_id = KeyId::new([7; 20]);
-        assert_eq!(reader.service_account_key(scope, &key_id).await.unwrap(), seen.then(|| key(7, 10)));
-        let keys = reader.service_account_keys(scope, id, &page).await.unwrap().items;
+        assert_eq!(
+            db.read(move |reader| reader.service_account_key(scope, &key_id)).await,
+            seen.then(|| key(7, 10))
+        );
+        let keys = db.read(move |reader| reader.service_account_keys(scope, id, &page())).await.items;
         assert_eq!(keys.len(), usize::from(seen));
     }
-    let mut ids = async |scope, of| -> Vec<i64> {
-        let found = reader.accounts(scope, of, None, &page).await.unwrap().items;
+    let ids = async |scope, of| -> Vec<i64> {
+        let found = db.read(move |reader| reader.accounts(scope, of, None, &page())).await.items;
         found.iter().map(|one| one.id.get()).collect()
     };
     assert_eq!(ids(Scope::Operator, AccountsOf::Anybody).await, [10, 11, 20, 30]);
@@ -181,7 +163,10 @@ async fn a_company_sees_only_its_own_accounts_and_keys(db: TestDatabase) {
 async fn only_owners_that_can_act_are_counted(db: TestDatabase) {
     accounts(&db).await;
     let (robot, it) = (account(10, Some(1), "robot"), user(11, 1, "it@acme.example"));
-    let others = async || db.store.reader().await.unwrap().other_owners(&robot).await.unwrap();
+    let others = async || {
+        let robot = robot.clone();
+        db.read(move |reader| reader.other_owners(&robot)).await
+    };
     assert_eq!(others().await, 1);
     change(&db, Account { disabled_at: Some(NOW), ..it.clone() }).await;
     assert_eq!(others().await, 0);
@@ -195,7 +180,7 @@ async fn an_api_key_opens_something_until_it_ends(db: TestDatabase) {
     accounts(&db).await;
     let digest = Sha256::of(b"a");
     add_api_key(&db, api_key(100, 20), digest).await;
-    let shown = async |digest, now| db.store.reader().await.unwrap().api_key_use(digest, now).await.unwrap();
+    let shown = async |digest, now| db.read(move |reader| reader.api_key_use(digest, now)).await;
     let used = shown(digest, NOW).await.unwrap();
     assert_eq!((used.key.get(), used.last_used_at), (100, None));
     assert_eq!(used.principal.tenant, Some((CompanyId::new(2).unwrap(), CompanyKind::Reseller)));
@@ -210,11 +195,8 @@ async fn an_api_key_opens_something_until_it_ends(db: TestDatabase) {
     change(&db, account(20, Some(2), "robot")).await;
     assert!(shown(digest, NOW).await.is_some());
     let revoke = || {
-        db.store.write(move |tx: &mut Tx| {
-            Box::pin(
-                async move { tx.end_api_key(&ApiKey { revoked_at: Some(NOW), ..api_key(100, 20) }).await },
-            )
-        })
+        db.store
+            .write(move |tx: &mut Tx| tx.end_api_key(&ApiKey { revoked_at: Some(NOW), ..api_key(100, 20) }))
     };
     revoke().await.unwrap();
     assert_eq!(shown(digest, NOW).await, None);
@@ -227,16 +209,12 @@ async fn the_use_of_an_api_key_is_noted_once_an_hour(db: TestDatabase) {
     add_api_key(&db, api_key(100, 10), Sha256::of(b"a")).await;
     let half = NOTE_USE_EVERY / 2;
     for (at, noted) in [(NOW, NOW), (NOW.plus(half), NOW), (NOW.plus(half * 2), NOW.plus(half * 2))] {
-        db.store
-            .write(move |tx: &mut Tx| Box::pin(async move { tx.note_api_key_use(id, at).await }))
-            .await
-            .unwrap();
-        let key = db.store.reader().await.unwrap().api_key(Scope::Operator, id).await.unwrap().unwrap();
+        db.store.write(move |tx: &mut Tx| tx.note_api_key_use(id, at)).await.unwrap();
+        let key = db.read(move |reader| reader.api_key(Scope::Operator, id)).await.unwrap();
         assert_eq!(key.last_used_at, Some(noted));
     }
     let gone = ApiKeyId::new(999).unwrap();
-    let noted =
-        db.store.write(move |tx: &mut Tx| Box::pin(async move { tx.note_api_key_use(gone, NOW).await }));
+    let noted = db.store.write(move |tx: &mut Tx| tx.note_api_key_use(gone, NOW));
     noted.await.unwrap();
 }
 
@@ -252,8 +230,7 @@ async fn an_access_token_goes_with_its_key_its_account_and_its_time(db: TestData
     };
     add_key(&db, key(7, 10)).await;
     add_token(&db, token(7, digest)).await;
-    let shown =
-        async |digest, now| db.store.reader().await.unwrap().access_token_use(digest, now).await.unwrap();
+    let shown = async |digest, now| db.read(move |reader| reader.access_token_use(digest, now)).await;
     let principal = shown(digest, NOW).await.unwrap();
     assert_eq!((principal.account.get(), principal.company().map(CompanyId::get)), (10, Some(1)));
     assert_eq!(principal.scopes, token(7, digest).scopes);
@@ -264,10 +241,7 @@ async fn an_access_token_goes_with_its_key_its_account_and_its_time(db: TestData
     change(&db, account(10, Some(1), "robot")).await;
     assert!(shown(digest, NOW).await.is_some());
     let end = async |ended: ServiceAccountKey| {
-        let write = db.store.write(move |tx: &mut Tx| {
-            let ended = ended.clone();
-            Box::pin(async move { tx.end_service_account_key(&ended).await })
-        });
+        let write = db.store.write(move |tx: &mut Tx| tx.end_service_account_key(&ended));
         write.await.unwrap();
     };
     end(ServiceAccountKey { expires_at: Some(NOW), ..key(7, 10) }).await;
@@ -295,7 +269,7 @@ async fn an_account_takes_everything_along_that_it_signs_in_with(db: TestDatabas
     };
     add_token(&db, token).await;
     let id = AccountId::new(10).unwrap();
-    let delete = || db.store.write(move |tx: &mut Tx| Box::pin(async move { tx.delete_account(id).await }));
+    let delete = || db.store.write(move |tx: &mut Tx| tx.delete_account(id));
     delete().await.unwrap();
     let left = db.snapshot().await;
     for table in ["api_keys", "service_account_keys", "access_tokens"] {
@@ -311,9 +285,8 @@ async fn only_keys_in_force_sign(db: TestDatabase) {
     add_key(&db, ServiceAccountKey { expires_at: Some(Timestamp(NOW.0 + 5)), ..key(8, 20) }).await;
     add_key(&db, key(9, 10)).await;
     let email = "robot@2.unbox.invalid";
-    let signing = async |email: &str, key: Option<KeyId>, now| {
-        let mut reader = db.store.reader().await.unwrap();
-        let found = reader.signing_accounts(email, key.as_ref(), now).await.unwrap();
+    let signing = async |email: &'static str, key: Option<KeyId>, now| {
+        let found = db.read(move |reader| reader.signing_accounts(email, key.as_ref(), now)).await;
         let mut keys: Vec<String> = found.iter().map(|one| one.key.id.as_str()[..2].to_owned()).collect();
         assert!(found.iter().all(|one| one.key.account == one.principal.account));
         keys.sort();
@@ -336,9 +309,8 @@ async fn credentials_in_force_are_counted(db: TestDatabase) {
     add_api_key(&db, api_key(102, 11), Sha256::of(b"c")).await;
     add_key(&db, key(7, 10)).await;
     add_key(&db, ServiceAccountKey { expires_at: Some(NOW), ..key(8, 10) }).await;
-    let mut reader = db.store.reader().await.unwrap();
-    assert_eq!(reader.count_api_keys(id, NOW).await.unwrap(), 1);
-    assert_eq!(reader.count_service_account_keys(id, NOW).await.unwrap(), 1);
+    assert_eq!(db.read(move |reader| reader.count_api_keys(id, NOW)).await, 1);
+    assert_eq!(db.read(move |reader| reader.count_service_account_keys(id, NOW)).await, 1);
 }
 
 battery!(

@@ -29,13 +29,10 @@ fn event(action: Action, subject: Subject, at: u64) -> Event {
 async fn append(db: &TestDatabase, events: Vec<(i64, Event)>) {
     db.store
         .write(move |tx: &mut Tx| {
-            let events = events.clone();
-            Box::pin(async move {
-                for (id, event) in &events {
-                    tx.append(*id, event.clone());
-                }
-                Ok::<_, StoreError>(())
-            })
+            for (id, event) in &events {
+                tx.append(*id, event.clone());
+            }
+            Ok::<_, StoreError>(())
         })
         .await
         .unwrap();
@@ -45,9 +42,10 @@ async fn refusals_are_counted_and_not_stored_one_by_one(db: TestDatabase) {
     let refused = |at| event(Action::Refused, Subject::Unknown, at);
     append(&db, (1..=50_i64).map(|id| (id, refused(u64::try_from(id).unwrap()))).collect()).await;
     append(&db, vec![(60, refused(4_000_000)), (61, event(Action::Granted, Subject::Unknown, 7))]).await;
-    let mut reader = db.store.reader().await.unwrap();
-    let all =
-        reader.audit(Scope::Operator, &AuditFilter::default(), &PageRequest::default()).await.unwrap().items;
+    let all = db
+        .read(move |reader| reader.audit(Scope::Operator, &AuditFilter::default(), &PageRequest::default()))
+        .await
+        .items;
     let seen: Vec<(i64, u64)> = all.iter().map(|one| (one.id, one.count)).collect();
     assert_eq!(seen, [(61, 1), (60, 1), (1, 50)], "newest first, one row for each hour");
     assert_eq!((all[2].at, all[2].last_at), (Timestamp(1), Timestamp(50)));
@@ -68,7 +66,6 @@ async fn entries_are_filtered_scoped_and_paged(db: TestDatabase) {
         ],
     )
     .await;
-    let mut reader = db.store.reader().await.unwrap();
     let any = AuditFilter::default();
     let first = Scope::Customer(CompanyId::new(1).unwrap());
     for (scope, filter, expected) in [
@@ -79,11 +76,14 @@ async fn entries_are_filtered_scoped_and_paged(db: TestDatabase) {
         (Scope::Operator, AuditFilter { since: Some(Timestamp(3)), ..any.clone() }, vec![4, 3]),
         (first, AuditFilter { customer: Some(CompanyId::new(2).unwrap()), ..any.clone() }, vec![]),
     ] {
-        let found = reader.audit(scope, &filter, &PageRequest::default()).await.unwrap().items;
+        let wanted = filter.clone();
+        let found = db.read(move |reader| reader.audit(scope, &wanted, &PageRequest::default())).await.items;
         assert_eq!(found.iter().map(|one| one.id).collect::<Vec<_>>(), expected, "{scope:?} {filter:?}");
     }
-    let page = reader.audit(first, &any, &PageRequest { size: Some(2), after: None }).await.unwrap();
-    let rest = reader.audit(first, &any, &PageRequest::from_cursor(page.next)).await.unwrap();
+    let also = any.clone();
+    let page =
+        db.read(move |reader| reader.audit(first, &also, &PageRequest { size: Some(2), after: None })).await;
+    let rest = db.read(move |reader| reader.audit(first, &any, &PageRequest::from_cursor(page.next))).await;
     assert_eq!(rest.items.iter().map(|one| one.id).collect::<Vec<_>>(), [1]);
 }
 
@@ -108,7 +108,6 @@ async fn an_organisation_sees_its_own_things_and_what_its_people_did_to_others(d
         ],
     )
     .await;
-    let mut reader = db.store.reader().await.unwrap();
     let any = AuditFilter::default;
     let of = |company| AuditFilter { organisation: Some(company), ..any() };
     let by = |actor: &str| AuditFilter { actor: Some(actor.to_owned()), ..any() };
@@ -133,7 +132,10 @@ async fn an_organisation_sees_its_own_things_and_what_its_people_did_to_others(d
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let page = reader.audit(scope, &filter, &PageRequest { size: Some(2), after }).await.unwrap();
+            let filter = filter.clone();
+            let page = db
+                .read(move |reader| reader.audit(scope, &filter, &PageRequest { size: Some(2), after }))
+                .await;
             found.extend(page.items.iter().map(|one| one.id));
             after = page.next;
             if after.is_none() {

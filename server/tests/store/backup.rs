@@ -1,15 +1,13 @@
 //! Backups: all that was there at one moment, and completely or not at all.
 
-use crate::support::{Cluster, TestDatabase, TestDevice, World, change};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
-use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf, sync::Arc, thread};
-use tokio::runtime;
+use crate::support::{Cluster, TestDatabase, TestDevice, World, beside, change};
+use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf, sync::Arc};
 use unbox_common::{protocol::latest::ProofKind, timestamp::Timestamp};
 use unbox_server::{
     backup::{Backup, BackupError, write},
     entropy::SeededEntropy,
     service::Services,
-    store::{Cell, Dumped, Occupancy, Store, StoreError},
+    store::{Dumped, Occupancy, Store, StoreError, Value},
 };
 
 /// A database with something in it, and its backup.
@@ -51,52 +49,42 @@ async fn a_backup_moves_from_either_database_to_sqlite(db: TestDatabase) {
 
 /// Writes a company and an entry of the audit trail in one transaction, beside the store.
 fn write_pair(url: &str, number: i64) {
-    let (url, name) = (url.to_owned(), format!("pair {number}"));
-    let writes = async move {
-        let mut connection = AnyConnection::connect(&url).await.unwrap();
-        for statement in [
-            "BEGIN".to_owned(),
-            format!(
-                "INSERT INTO audit (id, happened_at, actor, action, subject, detail, times, last_at)
-                 VALUES ({number}, 0, '{name}', 'company_created', 'unknown', '{{}}', 1, 0)"
-            ),
-            format!(
-                "INSERT INTO companies (id, kind, name, terms, device_protection, default_set_at, created_at)
-                 VALUES ({number}, 'customer', '{name}', 'accepted', 0, 0, 0)"
-            ),
-            "COMMIT".to_owned(),
-        ] {
-            connection.execute(AssertSqlSafe(statement)).await.unwrap();
-        }
-        connection.close().await.unwrap();
-    };
-    // Whoever waits for it may hold up a runtime.
-    let own = || runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(writes);
-    thread::scope(|scope| scope.spawn(own).join().unwrap());
+    let name = format!("pair {number}");
+    beside(url, |database| {
+        database.run(&format!(
+            "BEGIN;
+             INSERT INTO audit (id, happened_at, actor, action, subject, detail, times, last_at)
+                 VALUES ({number}, 0, '{name}', 'company_created', 'unknown', '{{}}', 1, 0);
+             INSERT INTO companies (id, kind, name, terms, device_protection, default_set_at, created_at)
+                 VALUES ({number}, 'customer', '{name}', 'accepted', 0, 0, 0);
+             COMMIT"
+        ));
+    });
 }
 
 async fn a_backup_is_of_one_moment_whatever_is_written_meanwhile(db: TestDatabase) {
     const BEFORE: i64 = 3;
     let world = World::new(db).await;
     (1..=BEFORE).for_each(|number| write_pair(&world.db.url, number));
-    let (mut written, mut table, mut found) = (BEFORE, String::new(), BTreeMap::<String, i64>::new());
-    let is_of_pair = |cell: &Cell| matches!(cell, Cell::Text(text) if text.starts_with("pair "));
-    let dumped = world.db.store.dump(|part| {
+    let is_of_pair = |value: &Value| matches!(value, Value::Text(text) if text.starts_with("pair "));
+    let start = (BEFORE, String::new(), BTreeMap::<String, i64>::new());
+    let url = world.db.url.clone();
+    let dumped = world.db.store.dump(start, move |(written, table, found), part| {
         match part {
             // Before each table's rows, and so between any two tables, somebody writes.
             Dumped::Table { table: next, .. } => {
-                written += 1;
-                write_pair(&world.db.url, written);
-                table = next;
+                *written += 1;
+                write_pair(&url, *written);
+                *table = next;
             }
-            Dumped::Row(cells) if cells.iter().any(is_of_pair) => {
+            Dumped::Row(values) if values.iter().any(is_of_pair) => {
                 *found.entry(table.clone()).or_default() += 1;
             }
             Dumped::Row(_) => {}
         }
         Ok::<_, StoreError>(())
     });
-    dumped.await.unwrap();
+    let (written, _, found) = dumped.await.unwrap();
     assert!(written > BEFORE + 2, "{written}");
     let expected = ["audit", "companies"].map(|table| (table.to_owned(), BEFORE));
     assert_eq!(found, BTreeMap::from(expected), "those from before, and their other halves");
@@ -138,7 +126,7 @@ async fn a_whole_backup_with_rows_of_another_schema_changes_nothing(db: TestData
             lines.push("[1]".to_owned());
         }),
         ("a table of the database itself", &|lines| {
-            lines.push(r#"{"table":"_sqlx_migrations","columns":["version"]}"#.to_owned());
+            lines.push(r#"{"table":"schema_migrations","columns":["version"]}"#.to_owned());
         }),
         ("an unknown column", &|lines| {
             let table = lines.iter_mut().find(|line| line.starts_with(companies)).unwrap();

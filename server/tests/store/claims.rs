@@ -43,13 +43,7 @@ pub(super) fn claim(id: i64, serial: &str) -> Claim {
 }
 
 pub(super) async fn add_claims(db: &TestDatabase, claims: Vec<Claim>) {
-    db.store
-        .write(move |tx: &mut Tx| {
-            let claims = claims.clone();
-            Box::pin(async move { tx.insert_claims(&claims).await })
-        })
-        .await
-        .unwrap();
+    db.store.write(move |tx: &mut Tx| tx.insert_claims(&claims)).await.unwrap();
 }
 
 fn key(serial: &str) -> String {
@@ -65,7 +59,6 @@ fn sought(lookups: &[String]) -> Sought {
 async fn a_claim_is_found_by_its_strongest_identifier(db: TestDatabase) {
     add_company(&db, 1, CompanyKind::Customer, "Acme").await;
     add_claims(&db, vec![claim(5, "PF0ABCDE"), claim(6, "PF0ABCDF")]).await;
-    let mut reader = db.store.reader().await.unwrap();
     for (keys, expected) in [
         (vec![key("PF0ABCDE")], vec![5]),
         (vec![key("PF0ABCDE"), key("PF0ABCDF"), "mac_address 00:16:3e:00:00:01".to_owned()], vec![5, 6]),
@@ -76,37 +69,38 @@ async fn a_claim_is_found_by_its_strongest_identifier(db: TestDatabase) {
         (vec!["manufacturer Lenovo".to_owned()], vec![]),
         (vec![], vec![]),
     ] {
-        let mut found: Vec<i64> = reader
-            .claims_found_by(&sought(&keys))
+        let by = sought(&keys);
+        let mut found: Vec<i64> = db
+            .read(move |reader| reader.claims_found_by(&by))
             .await
-            .unwrap()
             .iter()
             .map(|one| one.claim.id.get())
             .collect();
         found.sort_unstable();
         assert_eq!(found, expected, "{keys:?}");
     }
-    let stored = reader.claim(Scope::Operator, ClaimId::new(5).unwrap()).await.unwrap().unwrap();
+    let stored =
+        db.read(move |reader| reader.claim(Scope::Operator, ClaimId::new(5).unwrap())).await.unwrap();
     assert_eq!(stored, claim(5, "PF0ABCDE"));
 }
 
 async fn an_ended_claim_is_found_by_nothing_and_still_shown(db: TestDatabase) {
     add_company(&db, 1, CompanyKind::Customer, "Acme").await;
     add_claims(&db, vec![claim(5, "PF0ABCDE")]).await;
-    let release = || {
-        db.store.write(move |tx: &mut Tx| {
-            Box::pin(async move { tx.release_claim(&claim(5, "PF0ABCDE"), Timestamp(2000)).await })
-        })
-    };
+    let release =
+        || db.store.write(move |tx: &mut Tx| tx.release_claim(&claim(5, "PF0ABCDE"), Timestamp(2000)));
     release().await.unwrap();
-    let mut reader = db.store.reader().await.unwrap();
-    assert!(reader.claims_found_by(&sought(&[key("PF0ABCDE")])).await.unwrap().is_empty());
+    assert!(db.read(move |reader| reader.claims_found_by(&sought(&[key("PF0ABCDE")]))).await.is_empty());
     let page = PageRequest::default();
-    assert!(reader.claims(Scope::Operator, &ClaimFilter::default(), &page).await.unwrap().items.is_empty());
+    assert!(
+        db.read(|reader| reader.claims(Scope::Operator, &ClaimFilter::default(), &PageRequest::default()))
+            .await
+            .items
+            .is_empty()
+    );
     let all = ClaimFilter { released: true, ..ClaimFilter::default() };
-    let shown = reader.claims(Scope::Operator, &all, &page).await.unwrap().items;
+    let shown = db.read(move |reader| reader.claims(Scope::Operator, &all, &page)).await.items;
     assert_eq!(shown[0].released_at, Some(Timestamp(2000)));
-    drop(reader);
     assert!(matches!(release().await, Err(StoreError::Touched { .. })), "a claim ends once");
 }
 
@@ -122,10 +116,9 @@ async fn a_serial_number_is_found_with_its_maker_and_model(db: TestDatabase) {
         Claim { sets: ClaimSets::new(vec![IdentifierSet::new(members).unwrap()]), ..claim(id, "PF0ABCDE") }
     };
     add_claims(&db, (1..=100).map(of_model).chain([claim(200, "PF0ABCDE")]).collect()).await;
-    let mut reader = db.store.reader().await.unwrap();
-    let found = reader.claims_found_by(&sought(&[key("PF0ABCDE")])).await.unwrap();
+    let found = db.read(move |reader| reader.claims_found_by(&sought(&[key("PF0ABCDE")]))).await;
     assert_eq!(found.iter().map(|one| one.claim.id.get()).collect::<Vec<_>>(), [200]);
-    let near = reader.claims_near(&[key("PF0ABCDE")]).await.unwrap();
+    let near = db.read(move |reader| reader.claims_near(&[key("PF0ABCDE")])).await;
     assert_eq!(
         near.iter().map(|one| one.id.get()).collect::<Vec<_>>(),
         (1..=8).collect::<Vec<i64>>(),
@@ -143,15 +136,11 @@ async fn a_collision_is_kept_and_listed_until_it_is_over(db: TestDatabase) {
     };
     let set = async |to: Option<Collision>| {
         db.store
-            .write(move |tx: &mut Tx| {
-                let to = to.clone();
-                Box::pin(async move { tx.set_collision(ClaimId::new(5).unwrap(), to.as_ref()).await })
-            })
+            .write(move |tx: &mut Tx| tx.set_collision(ClaimId::new(5).unwrap(), to.as_ref()))
             .await
             .unwrap();
         let colliding = ClaimFilter { colliding: true, ..ClaimFilter::default() };
-        let mut reader = db.store.reader().await.unwrap();
-        reader.claims(Scope::Operator, &colliding, &PageRequest::default()).await.unwrap().items
+        db.read(move |reader| reader.claims(Scope::Operator, &colliding, &PageRequest::default())).await.items
     };
     assert_eq!(set(Some(collision.clone())).await[0].collision, Some(collision));
     assert!(set(None).await.is_empty());
@@ -163,7 +152,6 @@ async fn lists_are_filtered_and_scoped(db: TestDatabase) {
     let bolts =
         Claim { customer: CompanyId::new(2).unwrap(), proof: ProofKind::Token, ..claim(6, "PF0ABCDF") };
     add_claims(&db, vec![claim(5, "PF0ABCDE"), bolts]).await;
-    let mut reader = db.store.reader().await.unwrap();
     let all = ClaimFilter::default();
     for (scope, filter, expected) in [
         (Scope::Operator, all.clone(), vec![5, 6]),
@@ -176,7 +164,8 @@ async fn lists_are_filtered_and_scoped(db: TestDatabase) {
             vec![],
         ),
     ] {
-        let found = reader.claims(scope, &filter, &PageRequest::default()).await.unwrap().items;
+        let wanted = filter.clone();
+        let found = db.read(move |reader| reader.claims(scope, &wanted, &PageRequest::default())).await.items;
         let ids: Vec<i64> = found.iter().map(|one| one.id.get()).collect();
         assert_eq!(ids, expected, "{scope:?} {filter:?}");
     }
@@ -193,11 +182,9 @@ async fn a_reseller_sees_what_it_registered_and_how_much_that_is(db: TestDatabas
     }
     let company = |id| CompanyId::new(id).unwrap();
     for (reseller, customer) in [(7, 1), (7, 2), (8, 1)] {
-        let link = db.store.write(move |tx: &mut Tx| {
-            Box::pin(
-                async move { tx.link_companies(company(reseller), company(customer), Timestamp(1)).await },
-            )
-        });
+        let link = db
+            .store
+            .write(move |tx: &mut Tx| tx.link_companies(company(reseller), company(customer), Timestamp(1)));
         assert!(link.await.unwrap());
     }
     let of = |id, customer, reseller, serial: &str| Claim {
@@ -208,7 +195,6 @@ async fn a_reseller_sees_what_it_registered_and_how_much_that_is(db: TestDatabas
     let first = of(14, 1, 7, "PF0ABCDE");
     add_claims(&db, vec![first.clone(), of(12, 2, 7, "PF0ABCDF"), of(13, 1, 8, "PF0ABCDG")]).await;
     add_claims(&db, vec![of(15, 1, 7, "PF0ABCDH"), claim(16, "PF0ABCDJ")]).await;
-    let mut reader = db.store.reader().await.unwrap();
     let cursor = |customer, claim| {
         Some(ResellerCursor { customer: company(customer), claim: ClaimId::new(claim).unwrap() })
     };
@@ -222,25 +208,22 @@ async fn a_reseller_sees_what_it_registered_and_how_much_that_is(db: TestDatabas
         (8, vec![company(2)], None, 10, vec![], 0),
         (1, vec![], None, 10, vec![], 0),
     ] {
-        let found = reader.claims_of_reseller(company(reseller), &customers, after, limit).await.unwrap();
+        let (of, named) = (customers.clone(), customers.clone());
+        let found =
+            db.read(move |reader| reader.claims_of_reseller(company(reseller), &of, after, limit)).await;
         let ids: Vec<i64> = found.iter().map(|one| one.id.get()).collect();
         assert_eq!(ids, expected, "{reseller} {customers:?} {after:?}");
-        assert_eq!(reader.count_claims_of_reseller(company(reseller), &customers).await.unwrap(), total);
+        assert_eq!(
+            db.read(move |reader| reader.count_claims_of_reseller(company(reseller), &named)).await,
+            total
+        );
     }
     let scope = Scope::Reseller(company(8));
-    assert!(reader.claim(scope, first.id).await.unwrap().is_none(), "another reseller's");
-    assert!(reader.claim(Scope::Reseller(company(7)), first.id).await.unwrap().is_some());
-    drop(reader);
-    db.store
-        .write(move |tx: &mut Tx| {
-            let first = first.clone();
-            Box::pin(async move { tx.release_claim(&first, Timestamp(2000)).await })
-        })
-        .await
-        .unwrap();
-    let mut reader = db.store.reader().await.unwrap();
-    assert_eq!(reader.count_claims_of_reseller(company(7), &[]).await.unwrap(), 2);
-    assert_eq!(reader.claims_of_reseller(company(7), &[], None, 10).await.unwrap().len(), 2);
+    assert!(db.read(move |reader| reader.claim(scope, first.id)).await.is_none(), "another reseller's");
+    assert!(db.read(move |reader| reader.claim(Scope::Reseller(company(7)), first.id)).await.is_some());
+    db.store.write(move |tx: &mut Tx| tx.release_claim(&first, Timestamp(2000))).await.unwrap();
+    assert_eq!(db.read(move |reader| reader.count_claims_of_reseller(company(7), &[])).await, 2);
+    assert_eq!(db.read(move |reader| reader.claims_of_reseller(company(7), &[], None, 10)).await.len(), 2);
 }
 
 async fn a_claim_is_found_by_weaker_identifiers_by_people_only(db: TestDatabase) {
@@ -252,24 +235,22 @@ async fn a_claim_is_found_by_weaker_identifiers_by_people_only(db: TestDatabase)
     let with_mac = Claim { sets: ClaimSets::new(vec![set]), ..claim(5, "PF0ABCDE") };
     add_claims(&db, vec![with_mac.clone()]).await;
     let filter = ClaimFilter { identifier: Some(mac.clone()), ..ClaimFilter::default() };
-    let page = PageRequest::default();
-    let mut reader = db.store.reader().await.unwrap();
+    let (wanted, page) = (filter.clone(), PageRequest::default());
     assert_eq!(
-        reader.claims(Scope::Operator, &filter, &page).await.unwrap().items,
+        db.read(move |reader| reader.claims(Scope::Operator, &wanted, &page)).await.items,
         std::slice::from_ref(&with_mac)
     );
-    assert!(reader.claims_found_by(&sought(std::slice::from_ref(&mac))).await.unwrap().is_empty());
-    drop(reader);
-    db.store
-        .write(move |tx: &mut Tx| {
-            let claim = with_mac.clone();
-            Box::pin(async move { tx.release_claim(&claim, Timestamp(2000)).await })
-        })
-        .await
-        .unwrap();
+    assert!(
+        db.read(move |reader| reader.claims_found_by(&sought(std::slice::from_ref(&mac)))).await.is_empty()
+    );
+    db.store.write(move |tx: &mut Tx| tx.release_claim(&with_mac, Timestamp(2000))).await.unwrap();
     let all = ClaimFilter { released: true, ..filter };
-    let mut reader = db.store.reader().await.unwrap();
-    assert!(reader.claims(Scope::Operator, &all, &page).await.unwrap().items.is_empty());
+    assert!(
+        db.read(move |reader| reader.claims(Scope::Operator, &all, &PageRequest::default()))
+            .await
+            .items
+            .is_empty()
+    );
 }
 
 async fn a_row_that_does_not_fit_is_named(db: TestDatabase) {
@@ -280,15 +261,9 @@ async fn a_row_that_does_not_fit_is_named(db: TestDatabase) {
         ("UPDATE claims SET proof = 'token', identifiers = '{}'", "identifiers"),
         ("UPDATE claims SET identifiers = '[]', configured_at = -1", "configured_at"),
     ] {
-        db.tamper(statement).await;
-        let error = db
-            .store
-            .reader()
-            .await
-            .unwrap()
-            .claim(Scope::Operator, ClaimId::new(5).unwrap())
-            .await
-            .unwrap_err();
+        db.tamper(statement);
+        let id = ClaimId::new(5).unwrap();
+        let error = db.store.read(move |reader| reader.claim(Scope::Operator, id)).await.unwrap_err();
         let expected = format!("table claims, row 5, column {column}: ");
         assert!(error.to_string().starts_with(&expected), "{error}");
     }

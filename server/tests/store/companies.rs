@@ -49,42 +49,33 @@ fn configuration(id: i64, customer: i64, name: &str) -> Configuration {
 /// Writes a company, and says whether it was new.
 pub(super) async fn add_company(db: &TestDatabase, id: i64, kind: CompanyKind, name: &str) -> bool {
     let new = company(id, kind, name);
-    db.store
-        .write(move |tx: &mut Tx| {
-            let new = new.clone();
-            Box::pin(async move { tx.insert_company(&new).await })
-        })
-        .await
-        .unwrap()
+    db.store.write(move |tx: &mut Tx| tx.insert_company(&new)).await.unwrap()
 }
 
 async fn add_configuration(db: &TestDatabase, new: Configuration) -> bool {
-    db.store
-        .write(move |tx: &mut Tx| {
-            let new = new.clone();
-            Box::pin(async move { tx.insert_configuration(&new).await })
-        })
-        .await
-        .unwrap()
+    db.store.write(move |tx: &mut Tx| tx.insert_configuration(&new)).await.unwrap()
 }
 
 async fn names_are_unique_within_a_kind(db: TestDatabase) {
     assert!(add_company(&db, 1, CompanyKind::Customer, "Acme").await);
     assert!(add_company(&db, 2, CompanyKind::Reseller, "Acme").await);
     assert!(!add_company(&db, 3, CompanyKind::Customer, "Acme").await);
-    let mut reader = db.store.reader().await.unwrap();
-    let found = reader.company_named(Scope::Operator, CompanyKind::Reseller, "Acme").await.unwrap().unwrap();
+    let found = db
+        .read(move |reader| reader.company_named(Scope::Operator, CompanyKind::Reseller, "Acme"))
+        .await
+        .unwrap();
     assert_eq!(found, company(2, CompanyKind::Reseller, "Acme"));
-    assert_eq!(reader.company_named(Scope::Operator, CompanyKind::Customer, "acme").await.unwrap(), None);
+    assert_eq!(
+        db.read(move |reader| reader.company_named(Scope::Operator, CompanyKind::Customer, "acme")).await,
+        None
+    );
 }
 
 async fn a_name_in_use_cannot_be_taken_over(db: TestDatabase) {
     add_company(&db, 1, CompanyKind::Customer, "Acme").await;
     add_company(&db, 2, CompanyKind::Customer, "Bolt").await;
     let rename = |to: &'static str| {
-        db.store.write(move |tx: &mut Tx| {
-            Box::pin(async move { tx.update_company(&company(2, CompanyKind::Customer, to)).await })
-        })
+        db.store.write(move |tx: &mut Tx| tx.update_company(&company(2, CompanyKind::Customer, to)))
     };
     assert!(!rename("Acme").await.unwrap());
     assert!(rename("Bolt").await.unwrap(), "its own name is free");
@@ -98,13 +89,14 @@ async fn a_tenant_sees_only_its_own(db: TestDatabase) {
     let (acme, bolt) =
         (Scope::Customer(CompanyId::new(1).unwrap()), Scope::Customer(CompanyId::new(2).unwrap()));
     let id = ConfigurationId::new(10).unwrap();
-    let mut reader = db.store.reader().await.unwrap();
-    assert!(reader.configuration(acme, id).await.unwrap().is_some());
-    assert_eq!(reader.configuration(bolt, id).await.unwrap(), None);
-    let seen = reader.configurations(bolt, None, &PageRequest::default()).await.unwrap();
+    assert!(db.read(move |reader| reader.configuration(acme, id)).await.is_some());
+    assert_eq!(db.read(move |reader| reader.configuration(bolt, id)).await, None);
+    let seen = db.read(move |reader| reader.configurations(bolt, None, &PageRequest::default())).await;
     assert!(seen.items.is_empty());
-    let companies =
-        reader.companies(bolt, &CompanyFilter::default(), &PageRequest::default()).await.unwrap().items;
+    let companies = db
+        .read(move |reader| reader.companies(bolt, &CompanyFilter::default(), &PageRequest::default()))
+        .await
+        .items;
     assert_eq!(companies.iter().map(|one| one.id.get()).collect::<Vec<_>>(), [2]);
 }
 
@@ -112,11 +104,12 @@ async fn pages_follow_each_other_without_gap(db: TestDatabase) {
     for id in 1..=5 {
         add_company(&db, id, CompanyKind::Customer, &format!("Customer {id}")).await;
     }
-    let mut reader = db.store.reader().await.unwrap();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
         let request = PageRequest { size: Some(2), after };
-        let page = reader.companies(Scope::Operator, &CompanyFilter::default(), &request).await.unwrap();
+        let page = db
+            .read(move |reader| reader.companies(Scope::Operator, &CompanyFilter::default(), &request))
+            .await;
         seen.extend(page.items.iter().map(|one| one.id.get()));
         match page.next {
             Some(next) => after = Some(next),
@@ -131,14 +124,9 @@ async fn a_configuration_is_known_by_what_uses_it(db: TestDatabase) {
     assert!(add_configuration(&db, configuration(10, 1, "Kiosk")).await);
     assert!(!add_configuration(&db, configuration(11, 1, "Kiosk")).await, "a customer's names are unique");
     let (customer, id) = (CompanyId::new(1).unwrap(), ConfigurationId::new(10).unwrap());
-    assert_eq!(db.store.reader().await.unwrap().configuration_use(id).await.unwrap(), None);
-    db.store
-        .write(move |tx: &mut Tx| {
-            Box::pin(async move { tx.set_default_configuration(customer, Some(id), NOW).await })
-        })
-        .await
-        .unwrap();
-    let used = db.store.reader().await.unwrap().configuration_use(id).await.unwrap();
+    assert_eq!(db.read(move |reader| reader.configuration_use(id)).await, None);
+    db.store.write(move |tx: &mut Tx| tx.set_default_configuration(customer, Some(id), NOW)).await.unwrap();
+    let used = db.read(move |reader| reader.configuration_use(id)).await;
     assert_eq!(used, Some(unbox_server::store::Use::Default));
 }
 
@@ -154,17 +142,9 @@ async fn a_token_is_revoked_once(db: TestDatabase) {
         revoked_at: None,
     };
     let (id, new) = (token.id, token.clone());
-    db.store
-        .write(move |tx: &mut Tx| {
-            let new = new.clone();
-            Box::pin(async move { tx.insert_token(&new, Sha256::of(b"secret")).await })
-        })
-        .await
-        .unwrap();
-    assert_eq!(db.store.reader().await.unwrap().token(Scope::Operator, id).await.unwrap(), Some(token));
-    let revoke = || {
-        db.store.write(move |tx: &mut Tx| Box::pin(async move { tx.revoke_token(id, Timestamp(2000)).await }))
-    };
+    db.store.write(move |tx: &mut Tx| tx.insert_token(&new, Sha256::of(b"secret"))).await.unwrap();
+    assert_eq!(db.read(move |reader| reader.token(Scope::Operator, id)).await, Some(token));
+    let revoke = || db.store.write(move |tx: &mut Tx| tx.revoke_token(id, Timestamp(2000)));
     revoke().await.unwrap();
     assert!(matches!(revoke().await, Err(StoreError::Touched { expected: 1, touched: 0, .. })));
 }
@@ -186,32 +166,34 @@ async fn artifacts_are_listed_by_age(db: TestDatabase) {
     let inserted = db
         .store
         .write(move |tx: &mut Tx| {
-            let new = new.clone();
-            Box::pin(async move {
-                let mut inserted = Vec::new();
-                for artifact in new.iter().chain(&new) {
-                    inserted.push(tx.insert_artifact(artifact).await?);
-                }
-                Ok::<_, StoreError>(inserted)
-            })
+            let mut inserted = Vec::new();
+            for artifact in new.iter().chain(&new) {
+                inserted.push(tx.insert_artifact(artifact)?);
+            }
+            Ok::<_, StoreError>(inserted)
         })
         .await
         .unwrap();
     assert_eq!(inserted, [true, true, true, false, false, false]);
     let expected: Vec<Sha256> = artifacts.iter().map(|one| one.sha256).collect();
-    let mut reader = db.store.reader().await.unwrap();
-    let first = reader
-        .artifacts(Scope::Operator, ArtifactsOf::Anybody, &PageRequest { size: Some(2), after: None })
-        .await
-        .unwrap();
-    let second = reader
-        .artifacts(
-            Scope::Operator,
-            ArtifactsOf::Anybody,
-            &PageRequest { size: Some(2), after: first.next.clone() },
-        )
-        .await
-        .unwrap();
+    let first = db
+        .read(move |reader| {
+            reader.artifacts(
+                Scope::Operator,
+                ArtifactsOf::Anybody,
+                &PageRequest { size: Some(2), after: None },
+            )
+        })
+        .await;
+    let second = db
+        .read(move |reader| {
+            reader.artifacts(
+                Scope::Operator,
+                ArtifactsOf::Anybody,
+                &PageRequest { size: Some(2), after: first.next.clone() },
+            )
+        })
+        .await;
     let seen: Vec<Sha256> = first.items.iter().chain(&second.items).map(|one| one.sha256).collect();
     assert_eq!(seen, expected);
 }

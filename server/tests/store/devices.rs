@@ -32,13 +32,7 @@ fn any_key() -> DevicePublicKey {
 }
 
 async fn save(db: &TestDatabase, device: Device) {
-    db.store
-        .write(move |tx: &mut Tx| {
-            let device = device.clone();
-            Box::pin(async move { tx.save_device(&device).await })
-        })
-        .await
-        .unwrap();
+    db.store.write(move |tx: &mut Tx| tx.save_device(&device)).await.unwrap();
 }
 
 /// A device of claim 5 that enrolled twice.
@@ -53,6 +47,7 @@ async fn enrolled(db: &TestDatabase) -> Device {
         latest_ticket: Some(Sha256::of(b"ticket")),
         identity: Some(HardwareIdentity::from_raw(&shown.hello().identity).unwrap()),
         re_enroll_requested_at: Some(Timestamp(900)),
+        version_lead: 7,
         last_said: LastSaid {
             at: Some(NOW),
             agent_version: Some("0.1.0".to_owned()),
@@ -69,23 +64,23 @@ async fn enrolled(db: &TestDatabase) -> Device {
 
 async fn a_device_comes_back_as_it_was_saved(db: TestDatabase) {
     let mut device = enrolled(&db).await;
-    let read = || async { db.store.reader().await.unwrap().device(Scope::Operator, id()).await.unwrap() };
+    let read = || async { db.read(move |reader| reader.device(Scope::Operator, id())).await };
     assert_eq!(read().await.as_ref(), Some(&device));
     device.complete(Generation(2), NOW).unwrap();
     device.last_said = LastSaid::default();
     device.state = device.state.disable(Some("lost, call us".to_owned()), NOW).unwrap();
     save(&db, device.clone()).await;
     assert_eq!(read().await, Some(device.clone()));
-
-    let mut reader = db.store.reader().await.unwrap();
-    assert_eq!(reader.device_of_claim(device.claim).await.unwrap(), Some(device.clone()));
+    assert_eq!(db.read(move |reader| reader.device_of_claim(device.claim)).await, Some(device.clone()));
     let stranger = Scope::Customer(CompanyId::new(2).unwrap());
-    assert_eq!(reader.device(stranger, id()).await.unwrap(), None);
+    assert_eq!(db.read(move |reader| reader.device(stranger, id())).await, None);
     for (filter, expected) in [
         (DeviceFilter { state: Some(device.state.name()), ..DeviceFilter::default() }, 1),
         (DeviceFilter { state: Some(DeviceState::Claimed.name()), ..DeviceFilter::default() }, 0),
     ] {
-        let found = reader.devices(Scope::Operator, &filter, &PageRequest::default()).await.unwrap();
+        let wanted = filter.clone();
+        let found =
+            db.read(move |reader| reader.devices(Scope::Operator, &wanted, &PageRequest::default())).await;
         assert_eq!(found.items.len(), expected, "{filter:?}");
     }
 }
@@ -97,8 +92,8 @@ async fn a_damaged_device_names_its_column(db: TestDatabase) {
         ("UPDATE devices SET state_detail = '{}'", "state_detail"),
         ("UPDATE devices SET state_detail = '{\"state\":\"claimed\"}'", "state"),
     ] {
-        db.tamper(statement).await;
-        let error = db.store.reader().await.unwrap().device(Scope::Operator, id()).await.unwrap_err();
+        db.tamper(statement);
+        let error = db.store.read(|reader| reader.device(Scope::Operator, id())).await.unwrap_err();
         assert!(
             error.to_string().starts_with(&format!("table devices, row 7, column {column}: ")),
             "{error}"
@@ -123,22 +118,14 @@ fn request(key: &[u8], at: u64) -> ApprovalRequest {
 }
 
 async fn note(db: &TestDatabase, asked: ApprovalRequest) {
-    db.store
-        .write(move |tx: &mut Tx| {
-            let asked = asked.clone();
-            Box::pin(async move { tx.save_request(&asked).await })
-        })
-        .await
-        .unwrap();
+    db.store.write(move |tx: &mut Tx| tx.save_request(&asked)).await.unwrap();
 }
 
 async fn requests_of_a_device_are_counted_and_capped(db: TestDatabase) {
     enrolled(&db).await;
     note(&db, request(b"mine", 1)).await;
     note(&db, request(b"mine", 100)).await;
-    let read = || async {
-        db.store.reader().await.unwrap().requests(Scope::Operator, Some(id()), 1000).await.unwrap()
-    };
+    let read = || async { db.read(move |reader| reader.requests(Scope::Operator, Some(id()), 1000)).await };
     let expected = ApprovalRequest { last_at: Timestamp(100), count: 2, ..request(b"mine", 1) };
     assert_eq!(read().await, [expected]);
     for key in 0..20_u8 {
@@ -153,13 +140,10 @@ async fn an_approval_ends_when_it_did_not_suffice(db: TestDatabase) {
     enrolled(&db).await;
     let key = Sha256::of(b"mine");
     note(&db, request(b"mine", 1)).await;
-    db.store
-        .write(move |tx: &mut Tx| Box::pin(async move { tx.approve_request(id(), key, Timestamp(5)).await }))
-        .await
-        .unwrap();
-    let read = || async { db.store.reader().await.unwrap().request(id(), key).await.unwrap().unwrap() };
+    db.store.write(move |tx: &mut Tx| tx.approve_request(id(), key, Timestamp(5))).await.unwrap();
+    let read = || async { db.read(move |reader| reader.request(id(), key)).await.unwrap() };
     assert_eq!(read().await.approved_at, Some(Timestamp(5)));
-    assert!(db.store.reader().await.unwrap().requests(Scope::Operator, None, 10).await.unwrap().is_empty());
+    assert!(db.read(move |reader| reader.requests(Scope::Operator, None, 10)).await.is_empty());
     note(&db, request(b"mine", 9)).await;
     assert_eq!(read().await.approved_at, None);
 }
@@ -169,14 +153,13 @@ async fn a_reset_ticket_is_good_once_and_only_the_newest(db: TestDatabase) {
     let mint = |text: &'static [u8], at: u64| {
         let (digest, created_at) = (Sha256::of(text), Timestamp(at));
         let new = ResetTicket { digest, device: id(), created_at, expires_at: Timestamp(at + 100) };
-        db.store.write(move |tx: &mut Tx| Box::pin(async move { tx.insert_reset_ticket(new).await }))
+        db.store.write(move |tx: &mut Tx| tx.insert_reset_ticket(new))
     };
     let good = |text: &'static [u8], at: u64| {
         let shown = ShownSecrets { key: Sha256::of(b"k"), token: None, reset_ticket: Some(Sha256::of(text)) };
         let claim = ClaimId::new(5).unwrap();
-        let facts = db.store.write(move |tx: &mut Tx| {
-            Box::pin(async move { tx.enrollment_facts(claim, (&any_key(), shown), Timestamp(at)).await })
-        });
+        let facts =
+            db.store.write(move |tx: &mut Tx| tx.enrollment_facts(claim, (&any_key(), shown), Timestamp(at)));
         async { facts.await.unwrap().unwrap().reset_ticket }
     };
     mint(b"first", 1000).await.unwrap();
@@ -185,11 +168,8 @@ async fn a_reset_ticket_is_good_once_and_only_the_newest(db: TestDatabase) {
     assert!(!good(b"made up", 1050).await);
     mint(b"second", 1010).await.unwrap();
     assert!(!good(b"first", 1050).await, "a newer one was minted");
-    let take = || {
-        db.store.write(move |tx: &mut Tx| {
-            Box::pin(async move { tx.use_reset_ticket(Sha256::of(b"second"), Timestamp(1060)).await })
-        })
-    };
+    let take =
+        || db.store.write(move |tx: &mut Tx| tx.use_reset_ticket(Sha256::of(b"second"), Timestamp(1060)));
     take().await.unwrap();
     assert!(!good(b"second", 1070).await);
     assert!(matches!(take().await, Err(StoreError::Touched { .. })));
@@ -200,16 +180,16 @@ async fn reports_are_kept_once_and_not_for_ever(db: TestDatabase) {
     let add = |sequences: Vec<u64>| {
         db.store.write(move |tx: &mut Tx| {
             let entries = report(Generation(1), &sequences, None).entries;
-            Box::pin(async move { tx.insert_reports(id(), Generation(1), &entries, NOW).await })
+            tx.insert_reports(id(), Generation(1), &entries, NOW)
         })
     };
     add(vec![1, 2]).await.unwrap();
     add(vec![2, 3, 3]).await.unwrap();
-    let stored = db.store.reader().await.unwrap().reports(id(), 100).await.unwrap();
+    let stored = db.read(move |reader| reader.reports(id(), 100)).await;
     assert_eq!(stored.iter().map(|one| one.entry.sequence).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(stored[2].entry, report(Generation(1), &[1], None).entries[0]);
     add(vec![REPORTS_KEPT + 2]).await.unwrap();
-    let stored = db.store.reader().await.unwrap().reports(id(), 100).await.unwrap();
+    let stored = db.read(move |reader| reader.reports(id(), 100)).await;
     assert_eq!(stored.iter().map(|one| one.entry.sequence).collect::<Vec<_>>(), [REPORTS_KEPT + 2, 3]);
 }
 
@@ -219,11 +199,7 @@ async fn facts_are_complete_in_one_look(db: TestDatabase) {
     note(&db, request(b"mine", 1)).await;
     let facts = db
         .store
-        .write(move |tx: &mut Tx| {
-            Box::pin(
-                async move { tx.enrollment_facts(ClaimId::new(5).unwrap(), (&any_key(), shown), NOW).await },
-            )
-        })
+        .write(move |tx: &mut Tx| tx.enrollment_facts(ClaimId::new(5).unwrap(), (&any_key(), shown), NOW))
         .await
         .unwrap()
         .unwrap();
@@ -232,56 +208,18 @@ async fn facts_are_complete_in_one_look(db: TestDatabase) {
     assert_eq!(facts.request, Some(request(b"mine", 1)));
     assert_eq!((facts.customer_name.as_str(), facts.assigned, facts.token), ("Acme", None, None));
     assert!(!facts.key_is_elsewhere);
-    let managed = db
-        .store
-        .write(move |tx: &mut Tx| Box::pin(async move { tx.managed_facts(id(), Generation(1)).await }))
-        .await
-        .unwrap()
-        .unwrap();
+    let managed =
+        db.store.write(move |tx: &mut Tx| tx.managed_facts(id(), Generation(1))).await.unwrap().unwrap();
     assert_eq!((managed.device, managed.sequence), (device, 0));
     let none = db
         .store
-        .write(move |tx: &mut Tx| {
-            Box::pin(async move { tx.managed_facts(DeviceId::new(8).unwrap(), Generation(1)).await })
-        })
+        .write(move |tx: &mut Tx| tx.managed_facts(DeviceId::new(8).unwrap(), Generation(1)))
         .await
         .unwrap();
     assert_eq!(none, None);
 }
 
-async fn what_waits_for_the_commit_is_there_for_who_reads_it(db: TestDatabase) {
-    let device = enrolled(&db).await;
-    let facts = db
-        .store
-        .write_batched(move |tx: &mut Tx| {
-            let mut device = device.clone();
-            Box::pin(async move {
-                device.last_said.agent_version = Some("first".to_owned());
-                tx.save_device_in_batch(device.clone());
-                tx.insert_reports(id(), Generation(2), &report(Generation(2), &[1, 2], None).entries, NOW)
-                    .await?;
-                let managed = tx.managed_facts(id(), Generation(2)).await?.unwrap();
-                device.last_said.agent_version = Some("second".to_owned());
-                tx.save_device_in_batch(device.clone());
-                let shown = ShownSecrets { key: Sha256::of(b"key"), token: None, reset_ticket: None };
-                let enrolling = tx.enrollment_facts(device.claim, (&any_key(), shown), NOW).await?.unwrap();
-                device.last_said.agent_version = Some("third".to_owned());
-                tx.save_device_in_batch(device.clone());
-                Ok::<_, StoreError>((managed, enrolling))
-            })
-        })
-        .await
-        .unwrap();
-    let (managed, enrolling) = facts;
-    let version = |device: &Device| device.last_said.agent_version.clone().unwrap();
-    assert_eq!((version(&managed.device).as_str(), managed.sequence), ("first", 2));
-    assert_eq!(version(&enrolling.device.unwrap()), "second");
-    let kept = db.store.reader().await.unwrap().device(Scope::Operator, id()).await.unwrap().unwrap();
-    assert_eq!(version(&kept), "third");
-}
-
 battery!(
-    what_waits_for_the_commit_is_there_for_who_reads_it,
     a_device_comes_back_as_it_was_saved,
     a_damaged_device_names_its_column,
     requests_of_a_device_are_counted_and_capped,

@@ -47,26 +47,22 @@ async fn a_record_is_found_by_what_its_device_shows_now_and_by_its_own_company(d
     let (was, now, other) = (built.clone(), repaired.clone(), elsewhere.clone());
     db.store
         .write(move |tx: &mut Tx| {
-            let (was, now, other) = (was.clone(), now.clone(), other.clone());
-            Box::pin(async move {
-                assert!(!tx.has_factory_records().await?);
-                tx.insert_factory_record(&was).await?;
-                tx.insert_factory_record(&other).await?;
-                assert!(tx.has_factory_records().await?);
-                tx.update_factory_record(&now).await
-            })
+            assert!(!tx.has_factory_records()?);
+            tx.insert_factory_record(&was)?;
+            tx.insert_factory_record(&other)?;
+            assert!(tx.has_factory_records()?);
+            tx.update_factory_record(&now)
         })
         .await
         .unwrap();
-    let mut reader = db.store.reader().await.unwrap();
     let keys = |key: &str| vec![key.to_owned(), "mac_address 00:16:3e:00:00:01".to_owned()];
     let both = [built.company, elsewhere.company];
     for (companies, keys, expected) in [
-        (&both[..1], keys("board_serial B2"), vec![repaired.clone()]),
-        (&both[..], keys("board_serial B1"), vec![repaired, elsewhere]),
-        (&both[..1], vec!["board_serial B1".to_owned()], vec![]),
+        (both[..1].to_vec(), keys("board_serial B2"), vec![repaired.clone()]),
+        (both.to_vec(), keys("board_serial B1"), vec![repaired, elsewhere]),
+        (both[..1].to_vec(), vec!["board_serial B1".to_owned()], vec![]),
     ] {
-        assert_eq!(reader.factory_records(companies, &keys).await.unwrap(), expected);
+        assert_eq!(db.read(move |reader| reader.factory_records(&companies, &keys)).await, expected);
     }
 }
 
@@ -78,13 +74,7 @@ async fn a_claim_that_got_a_key_is_found_by_it_and_within_its_scope(db: TestData
     let set = IdentifierSet::new([Identifier::parse(IdentifierKind::DeviceKey, &key).unwrap()]).unwrap();
     let now = Claim { sets: was.sets.with_set(set), ..was.clone() };
     let (before, after) = (was, now.clone());
-    db.store
-        .write(move |tx: &mut Tx| {
-            let (before, after) = (before.clone(), after.clone());
-            Box::pin(async move { tx.set_claim_sets(&before, &after).await })
-        })
-        .await
-        .unwrap();
+    db.store.write(move |tx: &mut Tx| tx.set_claim_sets(&before, &after)).await.unwrap();
     let by_key = vec![format!("device_key {key}")];
     let by_serial: Vec<String> = serial_set("PF0ABCDE")
         .lookup_key()
@@ -92,12 +82,14 @@ async fn a_claim_that_got_a_key_is_found_by_it_and_within_its_scope(db: TestData
         .into_iter()
         .collect();
     let (own, other) = (CompanyId::new(1).unwrap(), CompanyId::new(2).unwrap());
-    let mut reader = db.store.reader().await.unwrap();
-    for keys in [&by_key, &by_serial] {
-        let found = reader.claims_with(Scope::Customer(own), keys).await.unwrap();
-        assert_eq!(found, std::slice::from_ref(&now));
-        assert!(reader.claims_with(Scope::Customer(other), keys).await.unwrap().is_empty());
-        assert!(reader.claims_with(Scope::Reseller(own), keys).await.unwrap().is_empty());
+    for keys in [by_key, by_serial] {
+        let with = async |scope, keys: &[String]| {
+            let keys = keys.to_vec();
+            db.read(move |reader| reader.claims_with(scope, &keys)).await
+        };
+        assert_eq!(with(Scope::Customer(own), &keys).await, std::slice::from_ref(&now));
+        assert!(with(Scope::Customer(other), &keys).await.is_empty());
+        assert!(with(Scope::Reseller(own), &keys).await.is_empty());
     }
 }
 
@@ -122,22 +114,18 @@ async fn a_record_from_before_claims_were_noted_knows_the_claim_of_its_organisat
     let all = vec![built(11, 1, b"one"), built(12, 1, b"none"), built(13, 2, b"two")];
     db.store
         .write(move |tx: &mut Tx| {
-            let all = all.clone();
-            Box::pin(async move {
-                for one in &all {
-                    tx.insert_factory_record(one).await?;
-                }
-                Ok::<_, StoreError>(())
-            })
+            for one in &all {
+                tx.insert_factory_record(one)?;
+            }
+            Ok::<_, StoreError>(())
         })
         .await
         .unwrap();
     let (_, backfill) = include_str!("../../migrations/0006_factory_claims.sql").split_once(';').unwrap();
-    db.tamper(backfill).await;
-    let mut reader = db.store.reader().await.unwrap();
+    db.tamper(backfill);
     for (id, claim) in [(11, Some(5)), (12, None), (13, None)] {
         let id = FactoryRecordId::new(id).unwrap();
-        let found = reader.factory_record(Scope::Operator, id).await.unwrap().unwrap();
+        let found = db.read(move |reader| reader.factory_record(Scope::Operator, id)).await.unwrap();
         assert_eq!(found.claim.map(ClaimId::get), claim, "{id}");
     }
 }

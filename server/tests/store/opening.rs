@@ -12,9 +12,8 @@ async fn a_database_is_opened_again_as_it_was_left(db: TestDatabase) {
     add_company(&db, 1, CompanyKind::Customer, "Acme").await;
     db.store.close().await;
     let again = Store::open(&db.url).await.unwrap();
-    let mut reader = again.reader().await.unwrap();
-    assert!(reader.company_named(Scope::Operator, CompanyKind::Customer, "Acme").await.unwrap().is_some());
-    drop(reader);
+    let found = again.read(|reader| reader.company_named(Scope::Operator, CompanyKind::Customer, "Acme"));
+    assert!(found.await.unwrap().is_some());
     again.write_probe(Timestamp(1)).await.unwrap();
     assert_eq!(again.schema_version().await.unwrap(), newest_version());
     assert_eq!(again.integrity().await.unwrap(), Vec::<String>::new());
@@ -23,9 +22,8 @@ async fn a_database_is_opened_again_as_it_was_left(db: TestDatabase) {
 async fn a_database_of_a_newer_server_is_left_alone(db: TestDatabase) {
     db.store.close().await;
     db.tamper(
-        "UPDATE _sqlx_migrations SET version = 99 WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)",
-    )
-    .await;
+        "UPDATE schema_migrations SET version = 99 WHERE version = (SELECT MAX(version) FROM schema_migrations)",
+    );
     let error = Store::open(&db.url).await.err().unwrap();
     let StoreError::TooNew { found, known } = error else { panic!("{error:?}") };
     assert_eq!((found, known), (99, newest_version()));
@@ -50,7 +48,7 @@ async fn other_databases_are_refused_by_name() {
         assert!(matches!(Store::open(url).await, Err(StoreError::UnknownDatabase)), "{url}");
     }
     let nowhere = Store::create("sqlite:///nowhere/at/all/unbox.db").await;
-    assert!(matches!(nowhere, Err(StoreError::Open(_))));
+    assert!(matches!(nowhere, Err(StoreError::Create(_))));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 use tokio::{
+    runtime::Handle,
     sync::Notify,
     task::{JoinHandle, JoinSet},
 };
@@ -43,10 +44,8 @@ async fn a_failing_job_harms_no_neighbour(db: TestDatabase) {
         jobs.spawn(async move {
             let outcome = store
                 .write(move |tx: &mut Tx| {
-                    Box::pin(async move {
-                        tx.insert_company(&company(id, &format!("Customer {id}"))).await?;
-                        if id % 10 == 0 { Err(StoreError::Cursor) } else { Ok(id) }
-                    })
+                    tx.insert_company(&company(id, &format!("Customer {id}")))?;
+                    if id % 10 == 0 { Err(StoreError::Cursor) } else { Ok(id) }
                 })
                 .await;
             (id, outcome)
@@ -61,10 +60,7 @@ async fn a_failing_job_harms_no_neighbour(db: TestDatabase) {
     let all = PageRequest { size: Some(1000), after: None };
     let kept = db
         .store
-        .reader()
-        .await
-        .unwrap()
-        .companies(Scope::Operator, &CompanyFilter::default(), &all)
+        .read(move |reader| reader.companies(Scope::Operator, &CompanyFilter::default(), &all))
         .await
         .unwrap()
         .items;
@@ -81,20 +77,20 @@ async fn what_a_job_reads_it_may_decide_by(db: TestDatabase) {
         jobs.spawn(async move {
             store
                 .write(move |tx: &mut Tx| {
-                    Box::pin(async move {
+                    {
                         // A lock as every service takes it: here the claims that a claim's row stands for.
-                        let was = tx.company(Scope::Operator, id).await?.unwrap();
+                        let was = tx.company(Scope::Operator, id)?.unwrap();
                         let next = was.name.as_str().parse::<u32>().unwrap() + 1;
                         let next = Company { name: next.to_string().parse().unwrap(), ..was };
-                        tx.update_company(&next).await?;
+                        tx.update_company(&next)?;
                         Ok::<_, StoreError>(())
-                    })
+                    }
                 })
                 .await
         });
     }
     jobs.join_all().await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
-    let name = db.store.reader().await.unwrap().company(Scope::Operator, id).await.unwrap().unwrap().name;
+    let name = db.read(move |reader| reader.company(Scope::Operator, id)).await.unwrap().name;
     assert_eq!(name.as_str(), "100");
 }
 
@@ -103,11 +99,7 @@ async fn a_closed_store_has_written_everything_and_takes_no_more(db: TestDatabas
     for id in 1..=50_i64 {
         let store = db.store.clone();
         jobs.spawn(async move {
-            store
-                .write(move |tx: &mut Tx| {
-                    Box::pin(async move { tx.insert_company(&company(id, &format!("Customer {id}"))).await })
-                })
-                .await
+            store.write(move |tx: &mut Tx| tx.insert_company(&company(id, &format!("Customer {id}")))).await
         });
     }
     tokio::task::yield_now().await;
@@ -116,16 +108,12 @@ async fn a_closed_store_has_written_everything_and_takes_no_more(db: TestDatabas
     let again = Store::open(&db.url).await.unwrap();
     let all = PageRequest { size: Some(1000), after: None };
     let kept = again
-        .reader()
-        .await
-        .unwrap()
-        .companies(Scope::Operator, &CompanyFilter::default(), &all)
+        .read(move |reader| reader.companies(Scope::Operator, &CompanyFilter::default(), &all))
         .await
         .unwrap()
         .items;
     assert!(kept.len() >= acknowledged, "{} kept, {acknowledged} acknowledged", kept.len());
-    let late =
-        db.store.write(|tx: &mut Tx| Box::pin(async move { tx.insert_company(&company(99, "Late")).await }));
+    let late = db.store.write(|tx: &mut Tx| tx.insert_company(&company(99, "Late")));
     assert!(late.await.is_err());
 }
 
@@ -142,15 +130,13 @@ async fn on_sqlite_every_job_sees_what_the_one_before_it_wrote() {
 async fn blocked(store: &Store) -> (Arc<Notify>, JoinHandle<Result<(), StoreError>>) {
     let (gate, runs) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (store, open, running) = (store.clone(), Arc::clone(&gate), Arc::clone(&runs));
+    let runtime = Handle::current();
     let blocker = tokio::spawn(async move {
         store
             .write(move |_: &mut Tx| {
-                let (open, running) = (Arc::clone(&open), Arc::clone(&running));
-                Box::pin(async move {
-                    running.notify_one();
-                    open.notified().await;
-                    Ok(())
-                })
+                running.notify_one();
+                runtime.block_on(open.notified());
+                Ok(())
             })
             .await
     });
@@ -170,10 +156,10 @@ async fn jobs_share_a_transaction_and_a_failure_is_run_again_alone() {
             store
                 .write(move |_: &mut Tx| {
                     let runs = Arc::clone(&runs);
-                    Box::pin(async move {
+                    {
                         runs.fetch_add(1, Ordering::SeqCst);
                         if fails { Err(StoreError::Cursor) } else { Ok(()) }
-                    })
+                    }
                 })
                 .await
         });
@@ -187,7 +173,7 @@ async fn jobs_share_a_transaction_and_a_failure_is_run_again_alone() {
 }
 
 #[tokio::test]
-async fn a_job_that_reads_anything_sees_what_its_group_writes_together() {
+async fn a_job_sees_the_events_of_those_before_it_in_its_group() {
     let db = TestDatabase::sqlite().await;
     let (gate, blocker) = blocked(&db.store).await;
     let store = db.store.clone();
@@ -203,9 +189,9 @@ async fn a_job_that_reads_anything_sees_what_its_group_writes_together() {
         };
         let append = move |tx: &mut Tx| tx.append(1, event.clone());
         store
-            .write_batched(move |tx: &mut Tx| {
+            .write(move |tx: &mut Tx| {
                 append(tx);
-                Box::pin(async { Ok::<_, StoreError>(()) })
+                Ok::<_, StoreError>(())
             })
             .await
     });
@@ -214,10 +200,8 @@ async fn a_job_that_reads_anything_sees_what_its_group_writes_together() {
     let reads = tokio::spawn(async move {
         store
             .write(|tx: &mut Tx| {
-                Box::pin(async move {
-                    let all = (AuditFilter::default(), PageRequest::default());
-                    tx.audit(Scope::Operator, &all.0, &all.1).await
-                })
+                let all = (AuditFilter::default(), PageRequest::default());
+                tx.audit(Scope::Operator, &all.0, &all.1)
             })
             .await
     });
@@ -235,9 +219,7 @@ async fn a_full_queue_is_told_at_once() {
     let mut jobs = JoinSet::new();
     for _ in 0..1100 {
         let store = db.store.clone();
-        jobs.spawn(
-            async move { store.write(|_: &mut Tx| Box::pin(async { Ok::<_, StoreError>(()) })).await },
-        );
+        jobs.spawn(async move { store.write(|_: &mut Tx| Ok::<_, StoreError>(())).await });
     }
     // While the gate is closed, only those that found no place are answered.
     for _ in 1024..1100 {

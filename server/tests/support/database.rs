@@ -1,10 +1,9 @@
 //! A database for one test, empty but for its schema, and a snapshot of its contents.
 
-use super::postgres::Cluster;
-use sqlx::{AnyConnection, AssertSqlSafe, Column as _, Connection as _, Row as _, any::AnyRow};
+use super::{beside, postgres::Cluster};
 use std::collections::BTreeMap;
 use tempfile::TempDir;
-use unbox_server::store::Store;
+use unbox_server::store::{Dumped, Reader, Store, StoreError, Value};
 
 /// The tables that a refusal must leave unchanged. The audit trail is not among them: it records that
 /// somebody was refused.
@@ -55,45 +54,61 @@ impl TestDatabase {
         Self { store: Store::create(&url).await.unwrap(), url, directory }
     }
 
-    /// Opens a connection beside the store, for statements that the store never runs.
-    pub async fn connection(&self) -> AnyConnection {
-        AnyConnection::connect(&self.url).await.unwrap()
+    /// Reads from the store.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> T {
+        self.store.read(job).await.unwrap()
     }
 
     /// Runs one statement that the store never would.
-    pub async fn tamper(&self, statement: &'static str) {
-        sqlx::query(statement).execute(&mut self.connection().await).await.unwrap();
+    pub fn tamper(&self, statement: &'static str) {
+        beside(&self.url, |database| database.run(statement));
     }
 
     /// Returns every row of every table but the audit trail.
     pub async fn snapshot(&self) -> BTreeMap<&'static str, Vec<String>> {
-        let mut connection = self.connection().await;
-        let mut all = BTreeMap::new();
+        let store = Store::inspect(&self.url).await.unwrap();
+        let (Snapshot(mut all), _) = store
+            .dump((Snapshot::default(), None), |all, part| {
+                take_row(all, part);
+                Ok::<_, StoreError>(())
+            })
+            .await
+            .unwrap();
+        for rows in all.values_mut() {
+            rows.sort();
+        }
         for table in TABLES {
-            let rows = sqlx::query(AssertSqlSafe(format!("SELECT * FROM {table}")))
-                .fetch_all(&mut connection)
-                .await
-                .unwrap();
-            let mut texts: Vec<String> = rows.iter().map(text).collect();
-            texts.sort();
-            all.insert(table, texts);
+            all.entry(table).or_default();
         }
         all
     }
 }
 
-fn text(row: &AnyRow) -> String {
-    let cell = |at: usize| {
-        row.try_get::<Option<i64>, _>(at)
-            .map(|number| format!("{number:?}"))
-            .or_else(|_| row.try_get::<Option<String>, _>(at).map(|text| format!("{text:?}")))
-            .unwrap()
-    };
-    row.columns()
-        .iter()
-        .map(|column| format!("{}={}", column.name(), cell(column.ordinal())))
-        .collect::<Vec<_>>()
-        .join(" ")
+/// The rows of the tables that a refusal must leave unchanged.
+#[derive(Default)]
+struct Snapshot(BTreeMap<&'static str, Vec<String>>);
+
+/// The table whose rows come next, and its columns.
+type Head = Option<(&'static str, Vec<String>)>;
+
+fn take_row((all, head): &mut (Snapshot, Head), part: Dumped) {
+    match (part, head) {
+        (Dumped::Table { table, columns }, head) => {
+            *head = TABLES.into_iter().find(|known| *known == table).map(|table| (table, columns));
+        }
+        (Dumped::Row(values), Some((table, columns))) => {
+            all.0.entry(table).or_default().push(text(columns, &values));
+        }
+        (Dumped::Row(_), None) => {}
+    }
+}
+
+fn text(columns: &[String], values: &[Value]) -> String {
+    let cells = columns.iter().zip(values).map(|(column, value)| format!("{column}={value:?}"));
+    cells.collect::<Vec<_>>().join(" ")
 }
 
 /// Runs every test on SQLite, and on PostgreSQL where that can be started.

@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod database;
+mod beside;
 mod changed;
 mod device;
 mod postgres;
@@ -10,6 +11,7 @@ mod signer;
 mod tpm;
 mod world;
 
+pub(crate) use beside::beside;
 pub(crate) use changed::change;
 pub use database::TestDatabase;
 pub use device::{TestDevice, certificate, check_in, report};

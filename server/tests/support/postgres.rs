@@ -24,7 +24,7 @@ const BINARIES: &str = "/usr/lib/postgresql";
 const KEEPER: &str = r#"
 directory=$1; binaries=$2; commit=$3; shift 3
 start() {
-    "$@" "$binaries/postgres" -D "$directory/data" -k "$directory" -c listen_addresses= -c fsync=off \
+    "$@" "$binaries/postgres" -D "$directory/data" -k "$directory" -c fsync=off \
         -c full_page_writes=off -c synchronous_commit="$commit" -c max_connections=400 -c shared_buffers=32MB \
         >>"$directory/log" 2>&1 </dev/null &
     server=$!
@@ -46,6 +46,8 @@ end INT; rm -rf "$directory"
 /// The cluster of this test program.
 pub struct Cluster {
     directory: PathBuf,
+    /// The port, which also names the socket.
+    port: u16,
     databases: AtomicU32,
     binaries: PathBuf,
     /// Closed by the kernel when this program ends.
@@ -56,15 +58,16 @@ impl Cluster {
     /// Returns the cluster of this program, started by the first caller.
     pub fn shared() -> &'static Self {
         static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-        CLUSTER.get_or_init(|| Self::start_new("off"))
+        CLUSTER.get_or_init(|| Self::start_new("off", 5432, |_| String::new()))
     }
 
     /// Starts a cluster for one test, which may stop it.
     pub fn own() -> Self {
-        Self::start_new("on")
+        Self::start_new("on", 5432, |_| String::new())
     }
 
-    fn start_new(synchronous_commit: &str) -> Self {
+    /// Makes a cluster, and starts it with the settings that `prepare` returns for its directory.
+    pub fn start_new(synchronous_commit: &str, port: u16, prepare: impl FnOnce(&Path) -> String) -> Self {
         static CLUSTERS: AtomicU32 = AtomicU32::new(0);
         let number = CLUSTERS.fetch_add(1, Ordering::SeqCst);
         let binaries = newest_binaries();
@@ -78,6 +81,9 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let settings = format!("listen_addresses = ''\nport = {port}\n{}", prepare(&data));
+        let mut file = fs::File::options().append(true).open(data.join("postgresql.conf")).unwrap();
+        file.write_all(settings.as_bytes()).unwrap();
         #[expect(clippy::zombie_processes, reason = "it outlives this program, to tidy up after it")]
         let mut keeper = command("/bin/sh")
             .args(["-c", KEEPER, "keeper"])
@@ -91,7 +97,7 @@ impl Cluster {
             .spawn()
             .unwrap();
         let lifeline = keeper.stdin.take().unwrap();
-        let cluster = Self { directory, databases: AtomicU32::new(0), binaries, lifeline };
+        let cluster = Self { directory, port, databases: AtomicU32::new(0), binaries, lifeline };
         cluster.wait_until_up();
         cluster
     }
@@ -145,20 +151,23 @@ impl Cluster {
 
     /// Runs a statement as the cluster's administrator.
     pub async fn run(&self, statement: &str) {
-        use sqlx::{Connection as _, Executor as _};
-        sqlx::any::install_default_drivers();
-        let mut connection = sqlx::AnyConnection::connect(&self.url("postgres")).await.unwrap();
-        connection.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
+        let (url, statement) = (self.url("postgres"), statement.to_owned());
+        let run = move || {
+            let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+            client.batch_execute(&statement).unwrap();
+        };
+        tokio::task::spawn_blocking(run).await.unwrap();
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://unbox@localhost/{database}?host={}", self.directory.display())
+        let socket = self.directory.to_string_lossy().replace('/', "%2F");
+        format!("postgres://unbox@{socket}:{}/{database}", self.port)
     }
 
     fn wait_until_up(&self) {
         for _ in 0..1500 {
             let ready = command(self.binaries.join("pg_isready"))
-                .args(["-q", "-U", "unbox", "-d", "postgres", "-h"])
+                .args(["-q", "-U", "unbox", "-d", "postgres", "-p", &self.port.to_string(), "-h"])
                 .arg(&self.directory)
                 .status()
                 .unwrap();

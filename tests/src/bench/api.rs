@@ -11,11 +11,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
-use sqlx::{
-    Connection as _, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-};
 use std::{fmt::Write as _, path::Path, time::Duration};
 use tokio::time::sleep;
 
@@ -29,7 +26,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// # Errors
 /// If anything is refused.
 pub(super) async fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
-    let floor = Floor::measure(&folder.join("floor"), size).await?;
+    let floor = Floor::measure(&folder.join("floor"), size)?;
     let sandbox = ApiSandbox::start(&folder.join("sandbox"))?;
     let claims = format_grouped(f64::from(u32::try_from(size.claims)?));
     let mut rows = vec![measure_import(&sandbox, size, &claims, &floor).await?];
@@ -201,40 +198,37 @@ impl Floor {
     /// Rows of one transaction, as in an operation.
     const ROWS: usize = 500;
 
-    async fn measure(folder: &Path, size: &Size) -> Result<Self> {
+    fn measure(folder: &Path, size: &Size) -> Result<Self> {
         std::fs::create_dir_all(folder).context("make a directory for the floor")?;
-        let options = SqliteConnectOptions::new()
-            .filename(folder.join("floor.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let mut database = SqliteConnection::connect_with(&options).await.context("open a database")?;
-        let table = "CREATE TABLE claims (id INTEGER PRIMARY KEY, serial TEXT UNIQUE NOT NULL)";
-        sqlx::query(table).execute(&mut database).await.context("make a table")?;
+        let database = Connection::open(folder.join("floor.db")).context("open a database")?;
+        database.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             CREATE TABLE claims (id INTEGER PRIMARY KEY, serial TEXT UNIQUE NOT NULL)",
+        )?;
         let fill = "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1) \
                     INSERT INTO claims (serial) SELECT printf('SB%08d', n) FROM numbers";
         let rows = i64::try_from(size.claims)?;
-        sqlx::query(fill).bind(rows).execute(&mut database).await.context("fill it")?;
+        database.execute(fill, [rows]).context("fill it")?;
         let (mut inserts, mut look_ups, mut batches) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..size.samples {
             let started = Stopwatch::start();
-            insert(&mut database, format!("ONE{number:08}")).await?;
+            insert(&database, &format!("ONE{number:08}"))?;
             inserts.push(started.elapsed());
         }
         for round in 0..size.samples.min(20) {
             let started = Stopwatch::start();
             for number in 0..PAGE {
                 let key = format!("SB{:08}", (round * PAGE + number) % size.claims);
-                let found = sqlx::query("SELECT id FROM claims WHERE serial = $1").bind(key);
-                found.fetch_one(&mut database).await.context("look a row up")?;
+                let mut found = database.prepare_cached("SELECT id FROM claims WHERE serial = $1")?;
+                found.query_row([key], |row| row.get::<_, i64>(0)).context("look a row up")?;
             }
             look_ups.push(started.elapsed());
             let started = Stopwatch::start();
-            sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.context("begin")?;
+            database.execute_batch("BEGIN IMMEDIATE").context("begin")?;
             for number in 0..Self::ROWS {
-                insert(&mut database, format!("ALL{round:04}{number:08}")).await?;
+                insert(&database, &format!("ALL{round:04}{number:08}"))?;
             }
-            sqlx::query("COMMIT").execute(&mut database).await.context("commit")?;
+            database.execute_batch("COMMIT").context("commit")?;
             batches.push(started.elapsed());
         }
         Ok(Self {
@@ -246,9 +240,9 @@ impl Floor {
     }
 }
 
-async fn insert(database: &mut SqliteConnection, serial: String) -> Result<()> {
-    let insert = sqlx::query("INSERT INTO claims (serial) VALUES ($1)").bind(serial);
-    insert.execute(database).await.context("insert a row")?;
+fn insert(database: &Connection, serial: &str) -> Result<()> {
+    let mut insert = database.prepare_cached("INSERT INTO claims (serial) VALUES ($1)")?;
+    insert.execute([serial]).context("insert a row")?;
     Ok(())
 }
 

@@ -131,7 +131,7 @@ pub(super) struct Asked {
     pub(super) rank: Rank,
     /// The identity that is shown instead of the usual one with `board`.
     pub(super) shown: Option<HardwareIdentity>,
-    /// Whether the key belongs to another device.
+    /// True if the key belongs to another device.
     pub(super) copied_key: bool,
 }
 

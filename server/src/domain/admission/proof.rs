@@ -16,7 +16,7 @@ use unbox_common::{
 pub struct TpmEvidence {
     /// Digest of its endorsement key.
     pub key: Sha256,
-    /// Whether a manufacturer's root vouches for it; otherwise the claim's registration does.
+    /// True if a manufacturer's root vouches for it; otherwise the claim's registration does.
     pub rooted: bool,
     /// The measurements: PCRs 0 to 7 of the SHA-256 bank.
     pub pcrs: [Sha256; QUOTED_PCRS],
@@ -83,7 +83,7 @@ pub fn refuse_other_tpm(claim: &Claim, shown: Sha256) -> Option<Refusal> {
     (!is_registered).then(|| Refusal::with_detail(RefusalKind::HardwareChanged, OTHER_TPM))
 }
 
-/// Whether the TPM with this endorsement key is known to be this device's: registered, or bound before.
+/// Returns true if the TPM with this endorsement key is known to be this device's: registered, or bound before.
 #[must_use]
 pub fn is_own_tpm(claim: &Claim, device: Option<&Device>, tpm: Sha256) -> bool {
     claim.sets.registered_tpm_keys().chain(device.and_then(bound_tpm)).any(|key| key == tpm)

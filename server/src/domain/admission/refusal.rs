@@ -44,9 +44,9 @@ pub struct Found<'a> {
     pub claim: &'a Claim,
     /// The state of its device, if it was seen before.
     pub state: Option<&'a DeviceState>,
-    /// Whether the claim or the customer gives it a configuration.
+    /// True if the claim or the customer gives it a configuration.
     pub configured: bool,
-    /// Whether the customer accepted the terms of service.
+    /// True if the customer accepted the terms of service.
     pub terms: Terms,
 }
 

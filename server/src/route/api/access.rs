@@ -43,7 +43,7 @@ pub struct Access {
     pub side: Side,
     /// The least role.
     pub role: Role,
-    /// Whether test stations may call it, too.
+    /// True if test stations may call it, too.
     pub stations: bool,
 }
 

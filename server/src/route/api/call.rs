@@ -61,7 +61,7 @@ pub(super) struct Call {
     pub(super) holders: Holders,
     /// The memory that is held during the call.
     memory: Vec<Reservation>,
-    /// Whether the request came without TLS.
+    /// True if the request came without TLS.
     pub(super) plain: bool,
     /// A place among the streams, if the call is one.
     pub(super) place: Option<Reservation>,
@@ -165,7 +165,7 @@ impl Call {
         self.standard.upload_type.as_deref()
     }
 
-    /// Whether the caller may know the resellers of devices: EMMs work for a customer, and not with its
+    /// Returns true if the caller may know the resellers of devices: EMMs work for a customer, and not with its
     /// resellers.
     pub(super) fn sees_resellers(&self) -> bool {
         self.principal.company_kind() != Some(CompanyKind::Emm)
@@ -202,7 +202,7 @@ impl Call {
         answer::respond(message, &self.standard).map(Reply::Whole)
     }
 
-    /// Whether the contract of the method has this message as its answer.
+    /// Returns true if the contract of the method has this message as its answer.
     pub(super) fn has_answer<T: Message>(&self) -> bool {
         self.contract.is_none_or(|contract| contract.answer.is_message::<T>())
     }

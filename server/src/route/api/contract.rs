@@ -129,7 +129,7 @@ impl Contract {
 }
 
 impl Content {
-    /// Whether it is this message.
+    /// Returns true if it is this message.
     pub(super) fn is_message<T: Message>(&self) -> bool {
         matches!(self, Self::Message(message) if message.name == T::NAME)
     }

@@ -158,7 +158,7 @@ pub(super) fn plain_path(mut request: Request) -> Result<Request, Box<Response>>
     Ok(request)
 }
 
-/// Whether a path belongs to this API.
+/// Returns true if a path belongs to this API.
 pub(super) fn is_path(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/upload/v1/")
 }

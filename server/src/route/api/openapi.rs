@@ -172,7 +172,7 @@ fn own_parameter(parameter: &Parameter) -> Value {
 fn standard_parameters() -> Map<String, Value> {
     [
         ("fields", json!({ "type": "string" }), "Which parts of the answer to send, such as `a,b(c,d/e)`."),
-        ("prettyPrint", json!({ "type": "boolean", "default": true }), "Whether the answer is indented."),
+        ("prettyPrint", json!({ "type": "boolean", "default": true }), "True if the answer is indented."),
         ("quotaUser", json!({ "type": "string" }), "Passed over: a quota is the account's."),
         (
             "alt",

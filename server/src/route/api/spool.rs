@@ -45,9 +45,9 @@ struct Shared {
     directory: PathBuf,
     waiting: Mutex<Waiting>,
     more: Notify,
-    /// Whether the writer is gone.
+    /// True if the writer is gone.
     ended: AtomicBool,
-    /// Whether the reader is gone.
+    /// True if the reader is gone.
     unread: AtomicBool,
 }
 

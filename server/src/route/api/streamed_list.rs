@@ -20,7 +20,7 @@ pub(super) trait StreamedList: Send + 'static {
     type Item: Serialize + Send + Sync;
     /// The path of the list within the answer.
     const PATH: &'static [&'static str];
-    /// Whether the rest of the answer is known only once every item was read.
+    /// True if the rest of the answer is known only once every item was read.
     const READ_FOR_REST: bool;
 
     /// Reads the next items; none at the end.

@@ -16,7 +16,7 @@ use crate::{
         token::{Token, TokenStanding, standing},
     },
     entropy,
-    store::{ClaimCandidate, MAX_NEAR},
+    store::{ClaimCandidate, MAX_NEAR, Reader, StoreError},
 };
 use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc};
@@ -69,13 +69,19 @@ impl HelloRequest {
 pub struct Heard {
     /// The answer.
     pub answer: Result<Challenge, ServiceError>,
-    /// Whether a claim matched: guessing must not yield an answer that reveals this.
+    /// True if a claim matched: guessing must not yield an answer that reveals this.
     pub is_claimed: bool,
     /// The guesses by which a claim matched; all of them where none did.
     pub deciding: Vec<Guess>,
     /// All guesses of this hello, whether they matched or not.
     pub guesses: Vec<Guess>,
     claim: Option<ClaimId>,
+    introduction: Introduction,
+}
+
+/// A device's introduction beside its identifiers.
+#[derive(Debug, Clone, Copy)]
+struct Introduction {
     key: Sha256,
     tpm: Option<Sha256>,
     token_digest: Option<Sha256>,
@@ -141,14 +147,16 @@ impl Services {
             deciding,
             guesses,
             claim,
-            key: hello.message.device_key.digest(),
-            tpm: hello.message.tpm.as_ref().map(|tpm| Sha256::of(tpm.endorsement_key.as_ref())),
-            token_digest: hello.message.token_digest,
+            introduction: Introduction {
+                key: hello.message.device_key.digest(),
+                tpm: hello.message.tpm.as_ref().map(|tpm| Sha256::of(tpm.endorsement_key.as_ref())),
+                token_digest: hello.message.token_digest,
+            },
         })
     }
 
-    /// Whether the device behind this hello has more than identifiers: a key, its own or its TPM's, that
-    /// the claim or its device knows, the device's certificate, or a token of its owner. Other clients'
+    /// Returns true if the device behind this hello has more than identifiers: a key, its own or its TPM's,
+    /// that the claim or its device knows, the device's certificate, or a token of its owner. Other clients'
     /// guesses from the same address must not affect such a device. The mere introduction of a TPM is not
     /// enough: the certificates of all TPMs in the world are public.
     ///
@@ -160,30 +168,8 @@ impl Services {
         certificate: Option<DeviceIdentityCert>,
     ) -> Result<bool, ServiceError> {
         let Some(claim) = heard.claim else { return Ok(false) };
-        let mut reader = self.0.store.reader().await?;
-        let Some(claim) = reader.claim(Scope::Operator, claim).await? else { return Ok(false) };
-        if claim.sets.registered_keys().any(|key| key == heard.key) {
-            return Ok(true);
-        }
-        let device = reader.device_of_claim(claim.id).await?;
-        let knows_tpm = |tpm| claim.proof == ProofKind::Tpm && is_own_tpm(&claim, device.as_ref(), tpm);
-        if heard.tpm.is_some_and(knows_tpm) {
-            return Ok(true);
-        }
-        let is_own = |device: &Device| {
-            device.knows_key(heard.key)
-                || certificate.is_some_and(|certificate| certificate.device == device.id)
-        };
-        if device.as_ref().is_some_and(is_own) {
-            return Ok(true);
-        }
-        let token = match heard.token_digest {
-            Some(digest) => reader.token_by_digest(claim.customer, digest).await?,
-            None => None,
-        };
-        let is_valid =
-            |token: Token| standing(token.expires_at, token.revoked_at, self.now()) == TokenStanding::Valid;
-        Ok(claim.proof == ProofKind::Token && token.is_some_and(is_valid))
+        let (shown, now) = (heard.introduction, self.now());
+        self.read(move |reader| has_more(reader, shown, claim, certificate, now)).await
     }
 
     /// Returns the answer to a device whose claim was found.
@@ -238,14 +224,14 @@ impl Services {
     /// Finds the claim that a device belongs to. If there is none, or there are several owners, the owners
     /// concerned are notified.
     async fn find_claim(&self, now: Timestamp, hello: &HelloRequest) -> Result<Sighted, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
         let sought = Sought::of(&hello.identity);
-        let mut candidates = reader.claims_found_by(&sought).await?;
+        let by = sought.clone();
+        let mut candidates = self.read(move |reader| reader.claims_found_by(&by)).await?;
         let mut known: Vec<_> = candidates.iter().map(|one| one.claim.registered_claim()).collect();
         if known.len() > 1 {
             // Earlier enrollments matter only if there are several claims.
             let ids: Vec<ClaimId> = known.iter().map(|one| one.claim).collect();
-            let devices = reader.devices_of_claims(&ids).await?;
+            let devices = self.read(move |reader| reader.devices_of_claims(&ids)).await?;
             let key = hello.message.device_key.digest();
             for one in &mut known {
                 let device = devices.iter().find(|device| device.claim == one.claim);
@@ -264,7 +250,8 @@ impl Services {
                 return Ok(Sighted::Several(reasons));
             }
             Match::None { .. } => {
-                let near = reader.claims_near(&sought.lookups).await?;
+                let lookups = sought.lookups;
+                let near = self.read(move |reader| reader.claims_near(&lookups)).await?;
                 let near: Vec<_> = near.iter().map(Claim::registered_claim).collect();
                 self.note_unclaimed(now, match_claims(&hello.identity, &near));
                 return Ok(Sighted::None);
@@ -318,11 +305,41 @@ impl Services {
             let (ids, claim) = (Arc::clone(&self.0.ids), side.claim);
             self.0.store.write_soon(move |tx| {
                 tx.append(ids.next(at), event.clone());
-                let collision = collision.clone();
-                Box::pin(async move { tx.set_collision(claim, Some(&collision)).await })
+                tx.set_collision(claim, Some(&collision))
             });
         }
     }
+}
+
+/// Returns true if a device shows more than identifiers: what the claim or its device knows.
+fn has_more(
+    reader: &mut Reader,
+    shown: Introduction,
+    claim: ClaimId,
+    certificate: Option<DeviceIdentityCert>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(claim) = reader.claim(Scope::Operator, claim)? else { return Ok(false) };
+    if claim.sets.registered_keys().any(|key| key == shown.key) {
+        return Ok(true);
+    }
+    let device = reader.device_of_claim(claim.id)?;
+    let knows_tpm = |tpm| claim.proof == ProofKind::Tpm && is_own_tpm(&claim, device.as_ref(), tpm);
+    if shown.tpm.is_some_and(knows_tpm) {
+        return Ok(true);
+    }
+    let is_own = |device: &Device| {
+        device.knows_key(shown.key) || certificate.is_some_and(|certificate| certificate.device == device.id)
+    };
+    if device.as_ref().is_some_and(is_own) {
+        return Ok(true);
+    }
+    let token = match shown.token_digest {
+        Some(digest) => reader.token_by_digest(claim.customer, digest)?,
+        None => None,
+    };
+    let is_valid = |token: Token| standing(token.expires_at, token.revoked_at, now) == TokenStanding::Valid;
+    Ok(claim.proof == ProofKind::Token && token.is_some_and(is_valid))
 }
 
 /// The claims that a device matched completely.

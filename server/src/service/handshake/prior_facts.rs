@@ -15,7 +15,7 @@ use unbox_common::{
 /// It is the claim's device, or becomes it if the claim's device never enrolled: in that case this database
 /// was restored from a backup and does not know the device. A device of another claim, or of another owner,
 /// is left alone.
-pub(super) async fn certified_device(
+pub(super) fn certified_device(
     tx: &mut Tx,
     proof: &Proof,
     facts: &EnrollmentFacts,
@@ -27,7 +27,7 @@ pub(super) async fn certified_device(
     let device = match device {
         Some(known) if known.id == prior.device => known.clone(),
         Some(known) if known.latest.is_some() => return Ok(None),
-        _ if tx.device(Scope::Operator, prior.device).await?.is_some() => return Ok(None),
+        _ if tx.device(Scope::Operator, prior.device)?.is_some() => return Ok(None),
         Some(unseen) => Device { id: prior.device, ..unseen.clone() },
         None => Device::new(prior.device, claim.id, claim.customer, proof.now),
     };
@@ -36,7 +36,7 @@ pub(super) async fn certified_device(
 
 /// Returns the other devices that the key belongs to, each with the parts in which this hardware differs. A
 /// machine that two claims register is no copy of itself.
-pub(super) async fn find_copied_holders(
+pub(super) fn find_copied_holders(
     tx: &mut Tx,
     proof: &Proof,
     facts: &EnrollmentFacts,
@@ -45,7 +45,7 @@ pub(super) async fn find_copied_holders(
     if is_bound || !facts.key_is_elsewhere {
         return Ok(Vec::new());
     }
-    let holders = tx.key_holders(&proof.notes.key, facts.claim.id).await?;
+    let holders = tx.key_holders(&proof.notes.key, facts.claim.id)?;
     let differing = holders.into_iter().filter_map(|holder| {
         let last = holder.device.as_ref().and_then(|device| device.identity.as_ref());
         let seen = last.into_iter().flat_map(HardwareIdentity::observations).map(|one| &one.identifier);
@@ -57,14 +57,14 @@ pub(super) async fn find_copied_holders(
 }
 
 /// Returns the facts with the certified device in place of the one that never enrolled.
-pub(super) async fn with_certified_device(
+pub(super) fn with_certified_device(
     tx: &mut Tx,
     facts: EnrollmentFacts,
     certified: Option<(Device, Generation)>,
 ) -> Result<EnrollmentFacts, ServiceError> {
     let Some((device, _)) = certified else { return Ok(facts) };
     if let Some(unseen) = facts.device.as_ref().filter(|one| one.id != device.id) {
-        tx.delete_unseen_device(unseen.id).await?;
+        tx.delete_unseen_device(unseen.id)?;
     }
     Ok(EnrollmentFacts { device: Some(device), ..facts })
 }

@@ -76,14 +76,7 @@ impl Services {
     pub async fn grant(&self, proof: Proof) -> Result<Grant, ServiceError> {
         let proof = Arc::new(proof);
         let (services, job) = (self.clone(), Arc::clone(&proof));
-        let outcome = self
-            .0
-            .store
-            .write_batched(move |tx| {
-                let (services, proof) = (services.clone(), Arc::clone(&job));
-                Box::pin(async move { services.enroll(tx, &proof).await })
-            })
-            .await?;
+        let outcome = self.0.store.write(move |tx| services.enroll(tx, &job)).await?;
         match outcome {
             Outcome::Granted(granted) => self.issue(&proof, &granted).await,
             Outcome::Refused(refusal) => Err(self.refuse(refusal)),
@@ -127,15 +120,15 @@ impl Services {
     }
 
     /// Decides and writes the consequences. Runs inside the write transaction, perhaps more than once.
-    async fn enroll(&self, tx: &mut Tx, proof: &Proof) -> Result<Outcome, ServiceError> {
+    fn enroll(&self, tx: &mut Tx, proof: &Proof) -> Result<Outcome, ServiceError> {
         let shown = (&proof.notes.key, proof.shown);
-        let Some(facts) = tx.enrollment_facts(proof.notes.claim, shown, proof.now).await? else {
+        let Some(facts) = tx.enrollment_facts(proof.notes.claim, shown, proof.now)? else {
             return Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed)));
         };
         let token = facts.token.filter(|one| proof.token_standing(one) == TokenStanding::Valid);
         let given = granted_configuration(&facts, token.as_ref());
-        let certified = certified_device(tx, proof, &facts).await?;
-        let copies = find_copied_holders(tx, proof, &facts).await?;
+        let certified = certified_device(tx, proof, &facts)?;
+        let copies = find_copied_holders(tx, proof, &facts)?;
         let decision = decide(&Admission {
             now: proof.now,
             claim: &facts.claim,
@@ -157,16 +150,16 @@ impl Services {
         });
         match (decision, given) {
             (Decision::Admit { generation, why }, Some(given)) => {
-                let facts = with_certified_device(tx, facts, certified).await?;
+                let facts = with_certified_device(tx, facts, certified)?;
                 let granted = Granted::new(&facts, generation, given);
-                self.admit(tx, proof, facts, granted, why).await
+                self.admit(tx, proof, facts, granted, why)
             }
             (Decision::Admit { .. }, None) => Ok(Outcome::Refused(Refusal::of(RefusalKind::NotClaimed))),
             (Decision::Pend(pending), _) => {
                 if pending.copied_key {
                     self.note_copies(tx, proof.now, &copies);
                 }
-                self.hold(tx, proof, facts, &pending).await
+                self.hold(tx, proof, facts, &pending)
             }
             (Decision::Refuse(refusal), _) => {
                 let subject = subject_of(&facts);
@@ -178,7 +171,7 @@ impl Services {
         }
     }
 
-    async fn admit(
+    fn admit(
         &self,
         tx: &mut Tx,
         proof: &Proof,
@@ -201,22 +194,22 @@ impl Services {
         device.identity = Some(proof.identity.clone());
         device.last_said.at = Some(now);
         device.last_said.agent_version = Some(proof.notes.agent_version.clone());
-        tx.save_device_in_batch(device.clone());
-        granted.device = Some(device.id);
+        if granted.by_token {
+            let at = tx.next_version(claim.customer, now)?;
+            tx.set_claim_configuration(claim.id, Some(granted.assigned.configuration), at)?;
+            granted.assigned.assigned_at = at;
+        }
+        if let Some(reached) = proof.reached_version(why) {
+            device.lead_versions_above(reached, &granted.assigned, now);
+        }
+        tx.save_device(&device)?;
+        (granted.device, granted.version_lead) = (Some(device.id), device.version_lead);
         if let (Why::ResetTicket, Some(digest)) = (why, proof.shown.reset_ticket) {
-            tx.use_reset_ticket(digest, now).await?;
+            tx.use_reset_ticket(digest, now)?;
         }
         // A collision from before this hello is over.
         if claim.collision.as_ref().is_some_and(|one| one.at < proof.notes.issued_at) {
-            tx.set_collision(claim.id, None).await?;
-        }
-        let overtaken = proof.version_to_draw(&granted.assigned, why);
-        if granted.by_token || overtaken.is_some() {
-            let own =
-                if granted.by_token { Some(granted.assigned.configuration) } else { claim.configuration };
-            let at = tx.next_version(claim.customer, overtaken.unwrap_or(now)).await?;
-            tx.set_claim_configuration(claim.id, own, at).await?;
-            granted.assigned.assigned_at = at;
+            tx.set_collision(claim.id, None)?;
         }
         let detail = json!({
             "generation": granted.generation,
@@ -233,7 +226,7 @@ impl Services {
         Ok(Outcome::Granted(Box::new(granted)))
     }
 
-    async fn hold(
+    fn hold(
         &self,
         tx: &mut Tx,
         proof: &Proof,
@@ -247,7 +240,7 @@ impl Services {
             .unwrap_or_else(|| Device::new(self.0.ids.device(now), claim.id, claim.customer, now));
         device.state = pending.state_after(&device, now);
         if known.as_ref() != Some(&device) {
-            tx.save_device(&device).await?;
+            tx.save_device(&device)?;
         }
         tx.save_request(&ApprovalRequest {
             device: device.id,
@@ -261,8 +254,7 @@ impl Services {
             approved_at: None,
             source: proof.origin.network,
             tie: proof.strongest_tie(&claim, &device),
-        })
-        .await?;
+        })?;
         let detail = json!({
             "kind": pending.kind(),
             "key": proof.shown.key,
@@ -297,11 +289,11 @@ impl Services {
         let Some(device) = granted.device else {
             return Err(ServiceError::Busy);
         };
-        let Granted { generation, assigned, .. } = *granted;
+        let Granted { generation, assigned, version_lead, .. } = *granted;
         // The configuration was deleted since the commit: the device asks again and gets the new state.
         let assignment = self.assignment(assigned).await?.ok_or(ServiceError::Busy)?;
         let (key_digest, nonce) = (proof.shown.key, proof.notes.device_nonce);
-        let to = Recipient { device, generation, key_digest, nonce };
+        let to = Recipient { device, generation, key_digest, nonce, version_lead };
         let now = proof.now;
         let payload = assignment.payload(to, now, self.settings().payload_lifetime);
         let signer = &self.0.signer;
@@ -366,11 +358,10 @@ impl Proof {
         standing(token.expires_at, token.revoked_at, self.now)
     }
 
-    /// Returns the version to draw for a device that has reached a higher one than it would get. Only a
-    /// device that this server enrolled before can have reached any.
-    fn version_to_draw(&self, assigned: &Assigned, why: Why) -> Option<Timestamp> {
-        let reached = self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))?;
-        assigned.version_above(reached, self.now)
+    /// Returns the version that the device has reached. Only one that this server enrolled before can have
+    /// reached any.
+    fn reached_version(&self, why: Why) -> Option<u64> {
+        self.notes.payload_version.filter(|_| matches!(why, Why::KnownKey | Why::Certified))
     }
 
     fn token_evidence(&self, facts: &EnrollmentFacts) -> TokenEvidence {
@@ -395,7 +386,8 @@ struct Granted {
     customer: CompanyId,
     customer_name: Name,
     assigned: Assigned,
-    /// Whether the token brought the configuration, which the claim then keeps.
+    version_lead: u64,
+    /// True if the token brought the configuration, which the claim then keeps.
     by_token: bool,
 }
 
@@ -407,6 +399,7 @@ impl Granted {
             customer: facts.claim.customer,
             customer_name: facts.customer_name.clone(),
             assigned: given.assigned,
+            version_lead: facts.device.as_ref().map_or(0, |device| device.version_lead),
             by_token: given.by_token,
         }
     }

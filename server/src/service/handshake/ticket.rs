@@ -67,7 +67,7 @@ pub(super) struct TpmNotes {
     pub(super) attestation: Bytes,
     /// Digest of the secret that only this TPM can open.
     pub(super) secret: Sha256,
-    /// Whether a manufacturer's root vouches for the endorsement key.
+    /// True if a manufacturer's root vouches for the endorsement key.
     pub(super) rooted: bool,
 }
 
@@ -146,7 +146,7 @@ impl Notes {
         HardwareIdentity::from_raw(&raw).ok()
     }
 
-    /// Whether the challenge may still be answered.
+    /// Returns true if the challenge may still be answered.
     pub(super) fn is_in_time(&self, now: Timestamp, lifetime: Duration) -> bool {
         now < self.issued_at.plus(lifetime) && self.issued_at <= now.plus(SKEW)
     }

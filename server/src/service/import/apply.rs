@@ -62,17 +62,14 @@ impl Services {
         let (services, by, wishes) = (self.clone(), by.clone(), Arc::new(wishes));
         let outcomes = retry_during_outage(|| {
             let (services, by, wishes) = (services.clone(), by.clone(), Arc::clone(&wishes));
-            self.0.store.write(move |tx| {
-                let (services, by, wishes) = (services.clone(), by.clone(), Arc::clone(&wishes));
-                Box::pin(async move { services.apply_wishes(tx, &by, customer, &wishes).await })
-            })
+            self.0.store.write(move |tx| services.apply_wishes(tx, &by, customer, &wishes))
         });
         Ok(lines.into_iter().zip(outcomes.await?).collect())
     }
 
     /// Applies the rows in order: later ones see the effect of earlier ones, and only the final state is
     /// written.
-    async fn apply_wishes(
+    fn apply_wishes(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -82,7 +79,7 @@ impl Services {
         let keys: BTreeSet<String> = wishes.iter().filter_map(Wish::key).collect();
         let keys: Vec<String> = keys.into_iter().collect();
         let mut found: HashMap<String, Vec<Claim>> = HashMap::new();
-        for (key, claim) in tx.hold_claims_with(Scope::Customer(customer), &keys).await? {
+        for (key, claim) in tx.hold_claims_with(Scope::Customer(customer), &keys)? {
             found.entry(key).or_default().push(claim);
         }
         let mut changes: BTreeMap<ClaimId, Change> = BTreeMap::new();
@@ -105,11 +102,11 @@ impl Services {
             }
         });
         let outcomes = outcomes.collect();
-        self.write_changes(tx, by, customer, changes).await?;
+        self.write_changes(tx, by, customer, changes)?;
         Ok(outcomes)
     }
 
-    async fn write_changes(
+    fn write_changes(
         &self,
         tx: &mut Tx,
         by: &Actor,
@@ -127,8 +124,8 @@ impl Services {
             self.note(tx, by, action, subject, Some(customer), detail);
         }
         for (configuration, claims) in by_configuration {
-            let at = tx.next_version(customer, self.now()).await?;
-            tx.set_configuration_of_claims(&claims, configuration, at).await?;
+            let at = tx.next_version(customer, self.now())?;
+            tx.set_configuration_of_claims(&claims, configuration, at)?;
         }
         Ok(())
     }

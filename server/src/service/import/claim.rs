@@ -84,21 +84,18 @@ impl Services {
         let (services, by, claims) = (self.clone(), by.clone(), Arc::new(claims));
         let outcomes = retry_during_outage(|| {
             let (services, by, claims) = (services.clone(), by.clone(), Arc::clone(&claims));
-            self.0.store.write(move |tx| {
-                let (services, by, claims) = (services.clone(), by.clone(), Arc::clone(&claims));
-                Box::pin(async move { services.write_batch(tx, &by, &claims).await })
-            })
+            self.0.store.write(move |tx| services.write_batch(tx, &by, &claims))
         });
         Ok(lines.into_iter().zip(outcomes.await?).collect())
     }
 
-    async fn write_batch(
+    fn write_batch(
         &self,
         tx: &mut Tx,
         by: &Actor,
         claims: &[Claim],
     ) -> Result<Vec<RowOutcome>, ServiceError> {
-        let taken = self.add_claims(tx, claims).await?;
+        let taken = self.add_claims(tx, claims)?;
         let mut outcomes = Vec::with_capacity(claims.len());
         let mut fresh: BTreeMap<CompanyId, Vec<ClaimId>> = BTreeMap::new();
         for (claim, became) in claims.iter().zip(taken) {

@@ -136,23 +136,26 @@ impl Services {
     }
 
     async fn check_defaults(&self, by: &Actor, defaults: &ImportDefaults) -> Result<(), ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        for (id, scope, wanted, is_wanted) in [
-            (defaults.customer, by.scope(), "customer", (|kind| kind == CompanyKind::Customer) as fn(_) -> _),
-            (defaults.reseller, Scope::Operator, "reseller", CompanyKind::registers_devices),
-        ] {
-            if let Some(id) = id
-                && reader.company(scope, id).await?.is_none_or(|company| !is_wanted(company.kind))
-            {
-                return Err(ServiceError::not_found(wanted, id));
+        let (own, defaults) = (by.scope(), defaults.clone());
+        self.read(move |reader| {
+            for (id, scope, wanted, is_wanted) in [
+                (defaults.customer, own, "customer", (|kind| kind == CompanyKind::Customer) as fn(_) -> _),
+                (defaults.reseller, Scope::Operator, "reseller", CompanyKind::registers_devices),
+            ] {
+                if let Some(id) = id
+                    && reader.company(scope, id)?.is_none_or(|company| !is_wanted(company.kind))
+                {
+                    return Err(ServiceError::not_found(wanted, id));
+                }
             }
-        }
-        match defaults.configuration {
-            Some(id) if reader.configuration(by.scope(), id).await?.is_none() => {
-                Err(ServiceError::not_found("configuration", id))
+            match defaults.configuration {
+                Some(id) if reader.configuration(own, id)?.is_none() => {
+                    Err(ServiceError::not_found("configuration", id))
+                }
+                _ => Ok(()),
             }
-            _ => Ok(()),
-        }
+        })
+        .await
     }
 }
 
@@ -197,8 +200,8 @@ impl Import {
         };
         for customer in customers {
             if !self.linked.contains_key(&customer) {
-                let mut reader = self.services.0.store.reader().await?;
-                self.linked.insert(customer, reader.works_for(reseller, customer).await?);
+                let linked = self.services.read(move |reader| reader.works_for(reseller, customer)).await?;
+                self.linked.insert(customer, linked);
             }
         }
         Ok(())

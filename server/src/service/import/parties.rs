@@ -93,8 +93,9 @@ impl<'i> Parties<'i> {
         // A reseller may use the ids that it was told, but must not probe a customer's names.
         if let Scope::Reseller(_) = self.by.scope() {
             let Ok(id) = name.parse() else { return Ok(None) };
-            let mut reader = self.services.0.store.reader().await?;
-            return Ok(reader.configuration(Scope::Customer(customer), id).await?.map(|one| one.id));
+            let scope = Scope::Customer(customer);
+            let found = self.services.read(move |reader| reader.configuration(scope, id)).await?;
+            return Ok(found.map(|one| one.id));
         }
         match self.services.find_configuration(self.by, customer, name).await {
             Ok(configuration) => Ok(Some(configuration.id)),

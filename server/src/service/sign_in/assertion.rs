@@ -135,8 +135,8 @@ pub(super) fn unknown_signer() -> OAuthError {
         .with_description("The service account or its key is not known here, or the signature is wrong.")
 }
 
-/// Whether this is a URL of this server's token endpoint. Any port is accepted: a proxy in front may use
-/// another one than this server.
+/// Returns true if this is a URL of this server's token endpoint. Any port is accepted: a proxy in front may
+/// use another one than this server.
 fn is_own_audience(audience: &str, server: &Settings) -> bool {
     if audience == GOOGLE_AUDIENCE {
         return true;

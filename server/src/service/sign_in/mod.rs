@@ -22,7 +22,7 @@ use crate::{
         token::secret_digest,
     },
     entropy,
-    store::SigningAccount,
+    store::{SigningAccount, StoreError},
 };
 use assertion::{Assertion, Claims};
 use serde_json::json;
@@ -62,16 +62,15 @@ impl Services {
             return Err(unknown);
         };
         let now = self.now();
-        let mut reader = self.0.store.reader().await?;
         match kind {
-            CredentialKind::AccessToken => reader.access_token_use(digest, now).await?.ok_or(unknown),
+            CredentialKind::AccessToken => {
+                self.read(move |reader| reader.access_token_use(digest, now)).await?.ok_or(unknown)
+            }
             CredentialKind::ApiKey => {
-                let used = reader.api_key_use(digest, now).await?.ok_or(unknown)?;
+                let used = self.read(move |reader| reader.api_key_use(digest, now)).await?.ok_or(unknown)?;
                 if !ApiKey::is_use_noted(used.last_used_at, now) {
                     let key = used.key;
-                    self.0
-                        .store
-                        .write_soon(move |tx| Box::pin(async move { tx.note_api_key_use(key, now).await }));
+                    self.0.store.write_soon(move |tx| tx.note_api_key_use(key, now));
                 }
                 Ok(used.principal)
             }
@@ -88,14 +87,17 @@ impl Services {
         principal: &Principal,
         customer: CompanyId,
     ) -> Result<Actor, ServiceError> {
-        let mut reader = self.0.store.reader().await?;
-        let may = match principal.tenant {
-            None => true,
-            Some((own, CompanyKind::Customer)) => own == customer,
-            Some((emm, CompanyKind::Emm)) => reader.works_for(emm, customer).await?,
-            Some((_, CompanyKind::Reseller | CompanyKind::Vendor)) => false,
-        };
-        let found = reader.company(Scope::Operator, customer).await?;
+        let tenant = principal.tenant;
+        let found = self.read(move |reader| {
+            let may = match tenant {
+                None => true,
+                Some((own, CompanyKind::Customer)) => own == customer,
+                Some((emm, CompanyKind::Emm)) => reader.works_for(emm, customer)?,
+                Some((_, CompanyKind::Reseller | CompanyKind::Vendor)) => false,
+            };
+            Ok::<_, StoreError>((may, reader.company(Scope::Operator, customer)?))
+        });
+        let (may, found) = found.await?;
         match found.filter(|found| may && found.kind == CompanyKind::Customer) {
             Some(_) => Ok(principal.actor_for(customer)),
             None => Err(ServiceError::not_found("customer", customer)),
@@ -109,17 +111,20 @@ impl Services {
     /// [`ServiceError::Unauthenticated`] if not.
     pub(super) async fn check_still_acts(&self, by: &Actor) -> Result<(), ServiceError> {
         let Some(id) = by.account() else { return Ok(()) };
-        let mut reader = self.0.store.reader().await?;
-        let account = reader.account(Scope::Operator, id).await?;
+        let (own, scope) = (by.company(), by.scope());
+        let found = self.read(move |reader| {
+            let works = match (own, scope) {
+                (Some(own), Scope::Customer(customer)) if own != customer => {
+                    reader.works_for(own, customer)?
+                }
+                _ => true,
+            };
+            Ok::<_, StoreError>((works, reader.account(Scope::Operator, id)?))
+        });
+        let (works, account) = found.await?;
         let stands = account.is_some_and(|account| {
             account.disabled_at.is_none() && account.role == by.role() && account.company == by.company()
         });
-        let works = match (by.company(), by.scope()) {
-            (Some(own), Scope::Customer(customer)) if own != customer => {
-                reader.works_for(own, customer).await?
-            }
-            _ => true,
-        };
         if stands && works { Ok(()) } else { Err(ServiceError::Unauthenticated) }
     }
 
@@ -150,12 +155,9 @@ impl Services {
         self.0
             .store
             .write(move |tx| {
-                let (token, event, id) = (token.clone(), event.clone(), ids.next(at));
-                Box::pin(async move {
-                    tx.insert_access_token(&token).await?;
-                    tx.append(id, event);
-                    Ok::<_, ServiceError>(())
-                })
+                tx.insert_access_token(&token)?;
+                tx.append(ids.next(at), event.clone());
+                Ok::<_, ServiceError>(())
             })
             .await?;
         Ok(answer)
@@ -168,9 +170,8 @@ impl Services {
         now: Timestamp,
     ) -> Result<(SigningAccount, Claims), OAuthError> {
         let assertion = Assertion::read(request.assertion.expose())?;
-        let mut reader = self.0.store.reader().await?;
-        let candidates = reader.signing_accounts(&assertion.issuer, assertion.key.as_ref(), now).await?;
-        drop(reader);
+        let (issuer, key) = (assertion.issuer.clone(), assertion.key.clone());
+        let candidates = self.read(move |reader| reader.signing_accounts(&issuer, key.as_ref(), now)).await?;
         let verified = candidates.into_iter().find_map(|candidate| {
             let claims = assertion.verify(candidate.key.public_key.as_ref())?;
             Some((candidate, claims))

@@ -6,7 +6,7 @@ use crate::{
         actor::Scope,
         claim::{Claim, ClaimSets},
     },
-    store::{StoreError, Tx, error::statement_error, row::Fields, sql::is_worth_preparing},
+    store::{StoreError, Tx, database::query, row::Fields, sql::is_worth_preparing},
 };
 use std::collections::BTreeSet;
 use unbox_common::{
@@ -40,16 +40,14 @@ pub struct KeyHolder {
 impl Tx {
     /// Returns the claims of any owner that hold any of these keys. Other callers wait for the end of the
     /// transaction before they get an answer about them, so that nothing is claimed twice.
-    pub async fn hold_keys(&mut self, keys: &[String]) -> Result<Vec<KeyHolder>, StoreError> {
+    pub fn hold_keys(&mut self, keys: &[String]) -> Result<Vec<KeyHolder>, StoreError> {
         if self.dialect.locks_rows() {
             // Rows that do not exist yet cannot be locked, so keys share a few locks, taken in one order.
             let locks: BTreeSet<i64> = keys.iter().map(|key| i64::from(lock_of(key))).collect();
             for lock in locks {
-                sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+                query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
                     .bind(KEY_LOCKS + lock)
-                    .execute(self.connection())
-                    .await
-                    .map_err(statement_error("lock identifiers"))?;
+                    .execute(self.connection(), "lock identifiers")?;
             }
         }
         let mut holders = Vec::new();
@@ -60,12 +58,8 @@ impl Tx {
             );
             sql.push_list(part.iter().cloned()).push(" ORDER BY c.id");
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            let rows = sql
-                .query()
-                .persistent(usual)
-                .fetch_all(self.connection())
-                .await
-                .map_err(statement_error("see who holds identifiers"))?;
+            let rows =
+                sql.query().keep_prepared(usual).fetch_all(self.connection(), "see who holds identifiers")?;
             for row in &rows {
                 let fields = Fields::of(row, "claims", "id");
                 holders.push(KeyHolder {
@@ -83,7 +77,7 @@ impl Tx {
 
     /// Returns the claims in force in the scope that devices or people find by any of these keys, each with
     /// the key. They stay locked until the transaction ends.
-    pub async fn hold_claims_with(
+    pub fn hold_claims_with(
         &mut self,
         scope: Scope,
         keys: &[String],
@@ -91,7 +85,7 @@ impl Tx {
         const OPERATION: &str = "find claims by identifiers";
         let mut found = Vec::new();
         for part in keys.chunks(INSERT_ROWS) {
-            self.lock_claims_with(scope, part).await?;
+            self.lock_claims_with(scope, part)?;
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
             let mut sql = self.sql(concat!(
                 "SELECT k.lookup, ",
@@ -104,8 +98,8 @@ impl Tx {
                 .push(") AS k JOIN claims AS c ON c.id = k.claim_id WHERE c.released_at IS NULL")
                 .scope_of_claims(scope)
                 .push(" ORDER BY c.id");
-            let rows = sql.query().persistent(usual).fetch_all(self.connection()).await;
-            for row in &rows.map_err(statement_error(OPERATION))? {
+            let rows = sql.query().keep_prepared(usual).fetch_all(self.connection(), OPERATION)?;
+            for row in &rows {
                 found.push((Fields::of(row, "claim_keys", "claim_id").read("lookup")?, claim(row)?));
             }
         }
@@ -114,7 +108,7 @@ impl Tx {
 
     /// Locks the claims in force in the scope that any of these keys leads to, until the transaction ends.
     /// A claim that ends during the wait is not found afterwards.
-    pub async fn lock_claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<(), StoreError> {
+    pub fn lock_claims_with(&mut self, scope: Scope, keys: &[String]) -> Result<(), StoreError> {
         if !self.dialect.locks_rows() {
             return Ok(());
         }
@@ -131,8 +125,7 @@ impl Tx {
                 .scope_of_claims(scope)
                 .push(" ORDER BY c.id FOR NO KEY UPDATE");
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            let locked = sql.query().persistent(usual).fetch_all(self.connection()).await;
-            locked.map_err(statement_error("lock claims by identifiers"))?;
+            sql.query().keep_prepared(usual).fetch_all(self.connection(), "lock claims by identifiers")?;
         }
         Ok(())
     }
@@ -141,27 +134,23 @@ impl Tx {
     ///
     /// A separate statement: after a wait, PostgreSQL shows the present state of the locked row, but an
     /// older state of rows joined to it.
-    pub async fn lock_claim(&mut self, id: ClaimId) -> Result<(), StoreError> {
+    pub fn lock_claim(&mut self, id: ClaimId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
-            sqlx::query("SELECT id FROM claims WHERE id = $1 FOR NO KEY UPDATE")
+            query("SELECT id FROM claims WHERE id = $1 FOR NO KEY UPDATE")
                 .bind(id.get())
-                .fetch_optional(self.connection())
-                .await
-                .map_err(statement_error("lock a claim"))?;
+                .fetch_optional(self.connection(), "lock a claim")?;
         }
         Ok(())
     }
 
     /// Locks the claim of a device until the transaction ends.
-    pub async fn lock_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
+    pub fn lock_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
         if self.dialect.locks_rows() {
-            sqlx::query(
+            query(
                 "SELECT id FROM claims WHERE id = (SELECT claim_id FROM devices WHERE id = $1) FOR NO KEY UPDATE",
             )
             .bind(id.get())
-            .fetch_optional(self.connection())
-            .await
-            .map_err(statement_error("lock a device"))?;
+            .fetch_optional(self.connection(), "lock a device")?;
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use crate::{
     domain::claim::{Claim, ClaimKey, Collision, Metadata, Vacation},
     store::{
         StoreError, Tx,
-        error::{check_every_row, check_one_row, statement_error},
+        database::query,
+        error::{check_every_row, check_one_row},
         row::{document, millis},
         sql::is_worth_preparing,
     },
@@ -24,7 +25,7 @@ fn metadata(of: &Metadata) -> Option<String> {
 
 impl Tx {
     /// Adds claims, and the keys by which they are found.
-    pub async fn insert_claims(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
+    pub fn insert_claims(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
         for part in claims.chunks(INSERT_ROWS) {
             let mut sql = self.sql(
                 "INSERT INTO claims (id, customer_id, reseller_id, configuration_id, configured_at, proof,
@@ -49,13 +50,9 @@ impl Tx {
                     .bind(claim.created_by.clone());
             });
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            sql.query()
-                .persistent(usual)
-                .execute(self.connection())
-                .await
-                .map_err(statement_error("add claims"))?;
+            sql.query().keep_prepared(usual).execute(self.connection(), "add claims")?;
         }
-        self.insert_claim_keys(claims).await?;
+        self.insert_claim_keys(claims)?;
         let mut counts = BTreeMap::new();
         for claim in claims {
             if let Some(reseller) = claim.reseller {
@@ -63,13 +60,13 @@ impl Tx {
             }
         }
         for ((reseller, customer), more) in counts {
-            self.count_claims(reseller, customer, more).await?;
+            self.count_claims(reseller, customer, more)?;
         }
         Ok(())
     }
 
     /// Adds the keys by which claims are found.
-    pub(in crate::store) async fn insert_claim_keys(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
+    pub(in crate::store) fn insert_claim_keys(&mut self, claims: &[Claim]) -> Result<(), StoreError> {
         const OPERATION: &str = "add the keys of claims";
         let keys: Vec<(ClaimKey, ClaimId)> =
             claims.iter().flat_map(|one| one.sets.keys().into_iter().map(|key| (key, one.id))).collect();
@@ -79,11 +76,7 @@ impl Tx {
                 row.bind(key.lookup.clone()).bind(key.named.clone()).bind(claim.get());
             });
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            sql.query()
-                .persistent(usual)
-                .execute(self.connection())
-                .await
-                .map_err(statement_error(OPERATION))?;
+            sql.query().keep_prepared(usual).execute(self.connection(), OPERATION)?;
         }
         let search: Vec<(String, ClaimId)> = claims
             .iter()
@@ -95,54 +88,46 @@ impl Tx {
                 row.bind(key.clone()).bind(claim.get());
             });
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            sql.query()
-                .persistent(usual)
-                .execute(self.connection())
-                .await
-                .map_err(statement_error(OPERATION))?;
+            sql.query().keep_prepared(usual).execute(self.connection(), OPERATION)?;
         }
         Ok(())
     }
 
     /// Updates the number of a reseller's claims for a customer.
-    async fn count_claims(
+    fn count_claims(
         &mut self,
         reseller: CompanyId,
         customer: CompanyId,
         more: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO claim_counts (reseller_id, customer_id, claims) VALUES ($1, $2, $3)
              ON CONFLICT (reseller_id, customer_id) DO UPDATE SET claims = claim_counts.claims + $3",
         )
         .bind(reseller.get())
         .bind(customer.get())
         .bind(more)
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("count the claims of a reseller"))?;
+        .execute(self.connection(), "count the claims of a reseller")?;
         Ok(())
     }
 
     /// Ends a claim: it matches nothing from now on.
-    pub async fn release_claim(&mut self, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
+    pub fn release_claim(&mut self, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
         const OPERATION: &str = "end a claim";
-        let done = sqlx::query("UPDATE claims SET released_at = $2 WHERE id = $1 AND released_at IS NULL")
+        let done = query("UPDATE claims SET released_at = $2 WHERE id = $1 AND released_at IS NULL")
             .bind(claim.id.get())
             .bind(millis(now))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())?;
-        self.delete_claim_keys(claim).await?;
+            .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)?;
+        self.delete_claim_keys(claim)?;
         match claim.reseller {
-            Some(reseller) => self.count_claims(reseller, claim.customer, -1).await,
+            Some(reseller) => self.count_claims(reseller, claim.customer, -1),
             None => Ok(()),
         }
     }
 
     /// Deletes the keys by which a claim is found.
-    pub(in crate::store) async fn delete_claim_keys(&mut self, claim: &Claim) -> Result<(), StoreError> {
+    pub(in crate::store) fn delete_claim_keys(&mut self, claim: &Claim) -> Result<(), StoreError> {
         const DELETE_KEY: &str = "DELETE FROM claim_keys WHERE lookup = $1 AND claim_id = $2";
         const DELETE_SEARCH: &str = "DELETE FROM claim_search WHERE lookup = $1 AND claim_id = $2";
         // A key whose set has since become unusable is not deleted here, but does not lead to a released
@@ -150,96 +135,80 @@ impl Tx {
         let keys = claim.sets.lookup_keys().into_iter().map(|key| (DELETE_KEY, key));
         let search = claim.sets.search_keys().into_iter().map(|key| (DELETE_SEARCH, key));
         for (statement, key) in keys.chain(search) {
-            sqlx::query(statement)
+            query(statement)
                 .bind(key)
                 .bind(claim.id.get())
-                .execute(self.connection())
-                .await
-                .map_err(statement_error("take away the keys of a claim"))?;
+                .execute(self.connection(), "take away the keys of a claim")?;
         }
         Ok(())
     }
 
     /// Releases a claim temporarily, or ends the release.
-    pub async fn set_vacation(&mut self, id: ClaimId, vacation: Option<Vacation>) -> Result<(), StoreError> {
+    pub fn set_vacation(&mut self, id: ClaimId, vacation: Option<Vacation>) -> Result<(), StoreError> {
         const OPERATION: &str = "release a claim for a time";
-        let done = sqlx::query(
+        let done = query(
             "UPDATE claims SET vacation_started_at = $2, vacation_ends_at = $3
              WHERE id = $1 AND released_at IS NULL",
         )
         .bind(id.get())
         .bind(vacation.map(|vacation| millis(vacation.started_at)))
         .bind(vacation.map(|vacation| millis(vacation.ends_at)))
-        .execute(self.connection())
-        .await
-        .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())
+        .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)
     }
 
     /// Ends the temporary releases of a customer's claims that this company registered, and returns their
     /// number.
-    pub async fn end_vacations(
-        &mut self,
-        reseller: CompanyId,
-        customer: CompanyId,
-    ) -> Result<u64, StoreError> {
-        let done = sqlx::query(
+    pub fn end_vacations(&mut self, reseller: CompanyId, customer: CompanyId) -> Result<u64, StoreError> {
+        let done = query(
             "UPDATE claims SET vacation_started_at = NULL, vacation_ends_at = NULL
              WHERE reseller_id = $1 AND customer_id = $2 AND released_at IS NULL
                  AND vacation_started_at IS NOT NULL",
         )
         .bind(reseller.get())
         .bind(customer.get())
-        .execute(self.connection())
-        .await
-        .map_err(statement_error("end the temporary releases of claims"))?;
-        Ok(done.rows_affected())
+        .execute(self.connection(), "end the temporary releases of claims")?;
+        Ok(done)
     }
 
     /// Records that the device of a claim in force also matched claims of other owners, or that it no
     /// longer does.
-    pub async fn set_collision(&mut self, id: ClaimId, to: Option<&Collision>) -> Result<(), StoreError> {
+    pub fn set_collision(&mut self, id: ClaimId, to: Option<&Collision>) -> Result<(), StoreError> {
         // A claim that ended meanwhile has no collisions.
-        sqlx::query("UPDATE claims SET collision = $2 WHERE id = $1 AND released_at IS NULL")
+        query("UPDATE claims SET collision = $2 WHERE id = $1 AND released_at IS NULL")
             .bind(id.get())
             .bind(to.map(document))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("note that claims collide"))?;
+            .execute(self.connection(), "note that claims collide")?;
         Ok(())
     }
 
     /// Sets the metadata of a claim.
-    pub async fn set_metadata(&mut self, id: ClaimId, to: &Metadata) -> Result<(), StoreError> {
+    pub fn set_metadata(&mut self, id: ClaimId, to: &Metadata) -> Result<(), StoreError> {
         const OPERATION: &str = "set the metadata of a claim";
-        let done = sqlx::query("UPDATE claims SET metadata = $2 WHERE id = $1 AND released_at IS NULL")
+        let done = query("UPDATE claims SET metadata = $2 WHERE id = $1 AND released_at IS NULL")
             .bind(id.get())
             .bind(metadata(to))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error(OPERATION))?;
-        check_one_row(OPERATION, done.rows_affected())
+            .execute(self.connection(), OPERATION)?;
+        check_one_row(OPERATION, done)
     }
 
     /// Sets a claim's own configuration.
-    pub async fn set_claim_configuration(
+    pub fn set_claim_configuration(
         &mut self,
         id: ClaimId,
         configuration: Option<ConfigurationId>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE claims SET configuration_id = $2, configured_at = $3 WHERE id = $1")
+        let done = query("UPDATE claims SET configuration_id = $2, configured_at = $3 WHERE id = $1")
             .bind(id.get())
             .bind(configuration.map(ConfigurationId::get))
             .bind(millis(now))
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("set a claim's configuration"))?;
-        check_one_row("set a claim's configuration", done.rows_affected())
+            .execute(self.connection(), "set a claim's configuration")?;
+        check_one_row("set a claim's configuration", done)
     }
 
     /// Sets the configuration of many claims in force.
-    pub async fn set_configuration_of_claims(
+    pub fn set_configuration_of_claims(
         &mut self,
         claims: &[ClaimId],
         configuration: Option<ConfigurationId>,
@@ -254,32 +223,26 @@ impl Tx {
                 .push(" WHERE released_at IS NULL AND id IN ")
                 .push_list(part.iter().map(|claim| claim.get()));
             let usual = is_worth_preparing(part.len(), INSERT_ROWS);
-            let done = sql.query().persistent(usual).execute(self.connection()).await;
-            check_every_row(
-                OPERATION,
-                part.len(),
-                done.map_err(statement_error(OPERATION))?.rows_affected(),
-            )?;
+            let done = sql.query().keep_prepared(usual).execute(self.connection(), OPERATION)?;
+            check_every_row(OPERATION, part.len(), done)?;
         }
         Ok(())
     }
 
     /// Sets the proof that a claim's device must give.
-    pub async fn set_claim_proof(&mut self, id: ClaimId, proof: ProofKind) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE claims SET proof = $2 WHERE id = $1")
+    pub fn set_claim_proof(&mut self, id: ClaimId, proof: ProofKind) -> Result<(), StoreError> {
+        let done = query("UPDATE claims SET proof = $2 WHERE id = $1")
             .bind(id.get())
             .bind(proof.name())
-            .execute(self.connection())
-            .await
-            .map_err(statement_error("set a claim's proof"))?;
-        check_one_row("set a claim's proof", done.rows_affected())
+            .execute(self.connection(), "set a claim's proof")?;
+        check_one_row("set a claim's proof", done)
     }
 }
 
 impl Tx {
     /// Deletes ended claims, with all data about their devices. The audit trail still tells what became of
     /// them.
-    pub async fn delete_ended_claims(&mut self, ids: &[ClaimId]) -> Result<u64, StoreError> {
+    pub fn delete_ended_claims(&mut self, ids: &[ClaimId]) -> Result<u64, StoreError> {
         const OF_DEVICES: [&str; 3] = [
             "DELETE FROM approval_requests WHERE device_id IN (SELECT id FROM devices WHERE claim_id IN ",
             "DELETE FROM reset_tickets WHERE device_id IN (SELECT id FROM devices WHERE claim_id IN ",
@@ -297,8 +260,8 @@ impl Tx {
         for (text, end) in of_devices.into_iter().chain(OF_CLAIMS.map(|text| (text, ""))) {
             let mut sql = self.sql(text);
             sql.push_list(ids.iter().map(|id| id.get())).push(end);
-            let done = sql.query().execute(self.connection()).await;
-            deleted = done.map_err(statement_error("forget claims that ended"))?.rows_affected();
+            let done = sql.query().execute(self.connection(), "forget claims that ended")?;
+            deleted = done;
         }
         Ok(deleted)
     }

@@ -93,7 +93,7 @@ impl Working {
     }
 }
 
-/// A file system in memory, unmounted when this is dropped.
+/// A small file system, unmounted when this is dropped.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -103,6 +103,27 @@ impl Mounted {
         let options = format!("size={size},mode=0777");
         mount(&["-t", "tmpfs", "-o", &options, "tmpfs", at.to_str().unwrap()]);
         Self(at.to_owned())
+    }
+
+    /// One in a file, which turns read-only when its disk fails.
+    fn in_file(file: &Path, at: &Path) -> Self {
+        fs::create_dir_all(at).unwrap();
+        fs::File::create_new(file).unwrap().set_len(32 * 1024 * 1024).unwrap();
+        let made = system("mkfs.ext4").args(["-q", "-F"]).arg(file).output().unwrap();
+        assert!(made.status.success(), "mkfs.ext4: {}", error(&made));
+        mount_file(file, at);
+        Self(at.to_owned())
+    }
+
+    /// Has it turn read-only under whoever writes, as the kernel does after an error (ext4(5), `abort`).
+    fn fail(&self) {
+        mount(&["-o", "remount,abort", self.0.to_str().unwrap()]);
+    }
+
+    /// Mounts it again from its file, as after a repair.
+    fn repair(&self, file: &Path) {
+        assert!(system("umount").arg(&self.0).status().unwrap().success());
+        mount_file(file, &self.0);
     }
 
     fn make_read_only(&self) {
@@ -129,6 +150,10 @@ impl Drop for Mounted {
         // A test that failed has said so already.
         let _ = system("umount").arg("--lazy").arg(&self.0).status();
     }
+}
+
+fn mount_file(file: &Path, at: &Path) {
+    mount(&["-o", "loop,errors=remount-ro", file.to_str().unwrap(), at.to_str().unwrap()]);
 }
 
 fn mount(arguments: &[&str]) {

@@ -1,10 +1,13 @@
 //! PostgreSQL: stopped, killed, failed over, out of room or of connections.
 
 use super::{Admin, Mounted, Value, Working, code, error, fs, sleep, text};
-use crate::cluster::{Cluster, USER};
-use sqlx::{AnyConnection, Connection as _};
+use crate::{
+    beside::beside,
+    cluster::{Cluster, USER},
+};
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     os::unix::fs::{PermissionsExt as _, chown},
     process::Stdio,
     time::Duration,
@@ -136,10 +139,65 @@ fn an_import_goes_on_after_a_short_restart_with_each_row_once() {
     assert_eq!(exported, ROWS, "no row twice, none lost");
 }
 
-async fn count_tables(url: &str) -> i64 {
-    let mut connection = AnyConnection::connect(url).await.unwrap();
-    let count = sqlx::query_scalar("SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public'");
-    count.fetch_one(&mut connection).await.unwrap()
+#[test]
+#[ignore = "needs PostgreSQL: run tests/run"]
+fn an_import_over_http_goes_on_after_a_short_restart_with_each_row_once() {
+    const ROWS: usize = 12_000;
+    let mut cluster = Cluster::own();
+    let working = Working::on(&block_on(cluster.database()));
+    working.admin.json(&["customer", "create", "Acme"]);
+    working.admin.json(&["reseller", "link", "Resale", "Acme"]);
+    let partner = working.users.split('/').nth(3).unwrap();
+    let mut stream = TcpStream::connect(working.address("api_addresses")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
+    write!(
+        stream,
+        "POST /v1/partners/{partner}/devices:import HTTP/1.0\r\nHost: localhost\r\nContent-Type: text/csv\r\n\
+         X-Goog-Api-Key: {}\r\nContent-Length: {}\r\n\r\n{HEAD}",
+        working.key,
+        HEAD.len() + ROWS * row(0).len()
+    )
+    .unwrap();
+    let mut reader = stream.try_clone().unwrap();
+    let mut send = |range: std::ops::Range<usize>| {
+        stream.write_all(range.map(row).collect::<String>().as_bytes()).unwrap();
+    };
+    send(0..6_000);
+    // The first rows are in the database, and others are on their way.
+    let mut answer = String::new();
+    while !answer.contains(",imported,") {
+        let mut part = [0; 4096];
+        let read = reader.read(&mut part).unwrap();
+        assert!(read > 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&part[..read]).unwrap());
+    }
+    cluster.kill();
+    send(6_000..8_000);
+    sleep(Duration::from_secs(2));
+    cluster.start();
+    send(8_000..ROWS);
+    reader.read_to_string(&mut answer).unwrap();
+    let (head, results) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(" 200 "), "{answer}");
+    let lines: Vec<Vec<&str>> = results.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let (end, rows) = lines.split_last().unwrap();
+    assert_eq!(end[1], "done", "{end:?}");
+    let numbers: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(numbers, (2..ROWS + 2).map(|line| line.to_string()).collect::<Vec<_>>(), "one result a row");
+    assert!(rows.iter().all(|row| ["imported", "already_claimed"].contains(&row[1])), "{rows:?}");
+    let exported = working.admin.json(&["claim", "export"])["claims"].as_array().unwrap().len();
+    assert_eq!(exported, ROWS, "no row twice, none lost");
+}
+
+const HEAD: &str = "serial,model,manufacturer,profiletype,owner\n";
+
+fn row(number: usize) -> String {
+    format!("PF{number:06},20QES0XX00,LENOVO,ZERO_TOUCH,Acme\n")
+}
+
+fn count_tables(url: &str) -> i64 {
+    const COUNT: &str = "SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public'";
+    beside(url, |database| database.run(COUNT).parse().unwrap())
 }
 
 #[test]
@@ -149,7 +207,7 @@ fn an_emptied_database_stays_empty_until_somebody_decides() {
     let url = block_on(cluster.database());
     let admin = Admin::founded_on(&url);
     admin.json(&["customer", "create", "Acme"]);
-    assert!(block_on(count_tables(&url)) > 0);
+    assert!(count_tables(&url) > 0);
     block_on(async {
         cluster.run("DROP DATABASE test0").await;
         cluster.run("CREATE DATABASE test0").await;
@@ -159,12 +217,12 @@ fn an_emptied_database_stays_empty_until_somebody_decides() {
         assert_eq!(code(&output), 1, "{arguments:?}");
         let told = error(&output);
         assert!(told.contains("the database is empty") && told.contains("restore FILE"), "{told}");
-        assert_eq!(block_on(count_tables(&url)), 0, "{arguments:?}");
+        assert_eq!(count_tables(&url), 0, "{arguments:?}");
     }
     let found = admin.run(&["doctor"]);
     assert_eq!(code(&found), 3);
     assert!(text(&found).contains("the database is empty"), "{}", text(&found));
-    assert_eq!(block_on(count_tables(&url)), 0);
+    assert_eq!(count_tables(&url), 0);
     admin.json(&["migrate", "--create"]);
     assert_eq!(admin.json(&["customer", "list"])["companies"], serde_json::json!([]));
 }

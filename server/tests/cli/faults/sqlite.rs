@@ -50,6 +50,38 @@ fn a_file_that_can_only_be_read_is_told_at_the_start_and_by_doctor() {
 }
 
 #[test]
+#[ignore = "needs root, to mount a small file system: run tests/run"]
+fn a_disk_that_turns_read_only_under_a_server_is_told_and_costs_nothing_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, at) = (folder.path().join("image"), folder.path().join("disk"));
+    let disk = Mounted::in_file(&file, &at);
+    let Working { admin, serving, key, users } = {
+        let working = Working::on(&Store::sqlite_url(&at.join("unbox.db")));
+        assert_eq!(working.readiness().status, 200);
+        assert_eq!(working.add("before").status, 200);
+        disk.fail();
+        sleep(Duration::from_millis(1100));
+        let unready = working.readiness();
+        assert_eq!(unready.status, 503, "{}", unready.text);
+        assert!(unready.text.contains("disk reports errors"), "{}", unready.text);
+        let refused = working.add("refused");
+        assert_eq!(refused.status, 503, "{}", refused.text);
+        assert!(refused.text.to_ascii_lowercase().contains("\nretry-after: "), "{}", refused.text);
+        working
+    };
+    serving.kill();
+    disk.repair(&file);
+    fs::remove_file(admin.path("ready.json")).unwrap();
+    let serving = admin.serve_with(&["--listen-plain", "127.0.0.1:0", "--listen-api", "127.0.0.1:0"]);
+    let working = Working { admin, serving, key, users };
+    assert_eq!(working.readiness().status, 200);
+    assert_eq!(working.add("after").status, 200);
+    let mut added = working.added();
+    added.sort();
+    assert_eq!(added, ["after", "before"], "what was refused is not there");
+}
+
+#[test]
 fn a_second_server_of_one_file_is_refused_and_told_what_to_do() {
     let admin = Admin::founded();
     let first = admin.serve();

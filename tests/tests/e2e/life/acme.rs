@@ -6,13 +6,19 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 use unbox_tests::{
     files,
     process::{Running, command, run, wait_for},
+    sandbox::Sandbox,
     scene::Scene,
     server,
 };
+
+/// The life of certificates that are not to be renewed.
+const YEAR: Duration = Duration::from_hours(24 * 365);
 
 #[test]
 #[ignore = "needs pebble: run tests/run"]
@@ -23,7 +29,7 @@ fn an_acme_authority_issues_the_servers_certificate_and_devices_stay() -> Result
     scene.claim(CLAIMS, &[])?;
     let device = device(&scene, &folder.path().join("device"))?;
     device.power_on(&folder.path().join("first.log"))?;
-    let authority = Pebble::start(&folder.path().join("pebble"), scene.server.address.port())?;
+    let authority = Pebble::start(&folder.path().join("pebble"), scene.server.address.port(), YEAR)?;
     let settings = folder.path().join("server/server.toml");
     let before = fs::read_to_string(&settings)?;
 
@@ -33,20 +39,9 @@ fn an_acme_authority_issues_the_servers_certificate_and_devices_stay() -> Result
     let refused = scene.server.start_again().err().map(|error| format!("{error:#}")).unwrap_or_default();
     assert!(refused.contains("key rotate-anchors --anchor FILE"), "{refused}");
 
-    // Its root is let count, and the device hears of that before anything else changes.
     files::write(&settings, before.as_bytes())?;
-    let root = authority.root()?;
-    scene.server.admin(&["key", "rotate-anchors", "--anchor", &root.to_string_lossy()])?;
     scene.server.start_again()?;
-    device.check_in()?;
-    scene.server.stop()?;
-    files::write(&settings, authority.settings(&before)?.as_bytes())?;
-    scene.server.start_again()?;
-    wait_for(LIMIT, "a certificate", || {
-        Ok(scene.server.log().contains("the ACME authority issued the server's certificate").then_some(()))
-    })
-    .with_context(|| format!("{}\n{}", scene.server.log(), authority.process.output()))?;
-    device.check_in()?;
+    change_to(&authority, &mut scene, &device, &settings)?;
 
     // Now nobody else has to be believed any more.
     let anchored = scene.server.admin_json(&["key", "retire-anchors", "--yes"])?;
@@ -59,6 +54,78 @@ fn an_acme_authority_issues_the_servers_certificate_and_devices_stay() -> Result
     Ok(())
 }
 
+#[test]
+#[ignore = "needs pebble: run tests/run"]
+fn a_due_certificate_is_issued_anew_with_the_same_account_also_after_the_authority_was_away() -> Result<()> {
+    const LIFE: Duration = Duration::from_mins(3);
+    let folder = tempfile::tempdir()?;
+    let mut scene = Scene::create(folder.path())?;
+    scene.configure(None, &policy("mine\n"))?;
+    scene.claim(CLAIMS, &[])?;
+    let device = device(&scene, &folder.path().join("device"))?;
+    device.power_on(&folder.path().join("first.log"))?;
+    let authority = Pebble::start(&folder.path().join("pebble"), scene.server.address.port(), LIFE)?;
+    let settings = folder.path().join("server/server.toml");
+    change_to(&authority, &mut scene, &device, &settings)?;
+    let keys = folder.path().join("server/keys");
+    let [in_use, next, account] =
+        ["acme.pem", "acme-next.pem", "acme-account.json"].map(|name| keys.join(name));
+    let (first, accounts) = (folder.path().join("first.pem"), fs::read(&account)?);
+    fs::copy(&in_use, &first)?;
+    // The server asks for another one when two thirds of its life are over.
+    sleep(LIFE * 2 / 3 + Duration::from_secs(1));
+
+    // The authority is away: the certificate that is there goes on being used.
+    let present = fs::read_to_string(&settings)?;
+    let away = present.replace(&format!(":{}/dir", authority.port), &format!(":{}/dir", free_port()?));
+    let mut start_with = |text: &str| {
+        scene.server.stop()?;
+        files::write(&settings, text.as_bytes())?;
+        scene.server.start_again()
+    };
+    start_with(&away)?;
+    let log = || fs::read_to_string(folder.path().join("server/serve.log"));
+    wait_for(LIMIT, "a warning", || {
+        Ok(log()?.contains("no certificate came from the ACME authority").then_some(()))
+    })?;
+    device.check_in()?;
+    assert_eq!(fs::read(&in_use)?, fs::read(&first)?);
+
+    start_with(&present)?;
+    wait_for(LIMIT, "another certificate", || Ok((fs::read(&in_use)? != fs::read(&first)?).then_some(())))?;
+    assert_eq!(fs::read(&account)?, accounts, "the account is the same");
+    device.check_in()?;
+
+    // One that waits is used with the next start, before anybody is asked.
+    fs::copy(&in_use, &next)?;
+    fs::copy(&first, &in_use)?;
+    let waited = fs::read(&next)?;
+    start_with(&away)?;
+    assert_eq!((fs::read(&in_use)?, next.exists()), (waited, false));
+    device.check_in()?;
+    Ok(())
+}
+
+/// Lets the root of this authority count, so that the device hears of that before anything else changes, and
+/// has the authority issue the server's certificate.
+fn change_to(authority: &Pebble, scene: &mut Scene, device: &Sandbox, settings: &Path) -> Result<()> {
+    let before = fs::read_to_string(settings)?;
+    let root = authority.root()?;
+    scene.server.admin(&["key", "rotate-anchors", "--anchor", &root.to_string_lossy()])?;
+    scene.server.stop()?;
+    scene.server.start_again()?;
+    device.check_in()?;
+    scene.server.stop()?;
+    files::write(settings, authority.settings(&before)?.as_bytes())?;
+    scene.server.start_again()?;
+    wait_for(LIMIT, "a certificate", || {
+        Ok(scene.server.log().contains("the ACME authority issued the server's certificate").then_some(()))
+    })
+    .with_context(|| format!("{}\n{}", scene.server.log(), authority.process.output()))?;
+    device.check_in()?;
+    Ok(())
+}
+
 /// An authority on this machine, which asks on the port of the server.
 struct Pebble {
     process: Running,
@@ -68,7 +135,8 @@ struct Pebble {
 }
 
 impl Pebble {
-    fn start(folder: &Path, asks_on: u16) -> Result<Self> {
+    /// Starts an authority whose certificates have this life.
+    fn start(folder: &Path, asks_on: u16, life: Duration) -> Result<Self> {
         fs::create_dir(folder)?;
         let [port, management] = [free_port()?, free_port()?];
         let own = rcgen::generate_simple_self_signed([server::NAME.to_owned()])?;
@@ -81,6 +149,7 @@ impl Pebble {
             "privateKey": folder.join("own.key"),
             "httpPort": 1,
             "tlsPort": asks_on,
+            "certificateValidityPeriod": life.as_secs(),
         }});
         files::write(&folder.join("config.json"), config.to_string().as_bytes())?;
         let mut pebble = command("pebble", &["-config"]);

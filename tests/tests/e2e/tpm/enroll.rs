@@ -46,6 +46,14 @@ impl Bench {
         Ok(ended.stdout + &ended.stderr)
     }
 
+    /// The ties to the device of the requests that wait for approval.
+    fn ties(&self) -> Result<Vec<String>> {
+        let listed = self.scene.server.admin_json(&["device", "requests"])?;
+        let requests = listed.get("requests").and_then(Value::as_array).context("requests")?;
+        let tie = |one: &Value| one.get("tie").and_then(Value::as_str).map(str::to_owned).context("a tie");
+        requests.iter().map(tie).collect()
+    }
+
     /// The identifier of the device's TPM, as the agent shows it.
     fn tpm_key(&self) -> Result<String> {
         let shown: Value = serde_json::from_str(&self.device.run_agent(&["identity", "--json"])?.success()?)?;
@@ -118,6 +126,27 @@ fn a_copy_of_the_disk_beside_another_tpm_is_refused_and_changes_nothing() -> Res
     assert_eq!(bench.scene.audit("granted")?.len(), 1);
     let asked = bench.scene.audit("approval_requested")?;
     assert_eq!(asked[0]["detail"]["replaced"][0]["kind"], "tpm_key", "{asked:#?}");
+    assert_eq!(bench.ties()?, ["network"], "a TPM that is not the device's is no proof");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs swtpm: run tests/run"]
+fn a_request_for_which_the_devices_own_tpm_stands_is_tied_to_it_by_proof() -> Result<()> {
+    const BOARD: &str = "/sys/class/dmi/id/board_serial";
+    let bench = Bench::set(super::CLAIMS, "tpm", Certified::Rsa, true)?;
+    bench.device.write(BOARD, "L1HF111\n")?;
+    bench.power_on("first.log")?;
+    assert_eq!(bench.ties()?, [""; 0]);
+
+    // A repair: another board and a wiped disk, with the TPM that was there before.
+    bench.device.wipe()?;
+    bench.device.write(BOARD, "L1HF222\n")?;
+    let said = bench.refused()?;
+    assert!(said.contains("hardware_changed") || said.contains("replaced"), "{said}");
+    let asked = bench.scene.audit("approval_requested")?;
+    assert_eq!(asked[0]["detail"]["replaced"][0]["kind"], "board_serial", "{asked:#?}");
+    assert_eq!(bench.ties()?, ["proof"]);
     Ok(())
 }
 

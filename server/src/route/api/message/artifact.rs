@@ -14,7 +14,7 @@ message! {
         sha256: String = "sha256";
         /// The number of its bytes.
         size_bytes: i64 = "sizeBytes", OUTPUT;
-        /// Whether it is the operator's, for all customers.
+        /// True if it is the operator's, for all customers.
         shared: bool = "shared", OUTPUT;
         /// The time of its registration.
         create_time: Option<Timestamp> = "createTime", OUTPUT;

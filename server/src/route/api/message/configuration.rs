@@ -28,7 +28,7 @@ message! {
         dpc_resource_path: String = "dpcResourcePath", REQUIRED;
         /// The input of the DPC at its first start: the text of a JSON object.
         dpc_extras: String = "dpcExtras";
-        /// Whether it is the default, for devices that were given no other.
+        /// True if it is the default, for devices that were given no other.
         is_default: Option<bool> = "isDefault", REQUIRED;
         /// The time for which a device may be used before it enrolls, from 0 to 6 hours.
         forced_reset_time: Option<Duration> = "forcedResetTime";

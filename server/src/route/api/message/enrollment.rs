@@ -72,7 +72,7 @@ message! {
         last_seen_time: Option<Timestamp> = "lastSeenTime", OUTPUT;
         /// The version of its agent.
         agent_version: String = "agentVersion", OUTPUT;
-        /// Whether its DPC passes its health check.
+        /// True if its DPC passes its health check.
         healthy: Option<bool> = "healthy", OUTPUT;
         /// The payload that it runs.
         installed: Option<InstalledPayload> = "installed", OUTPUT;

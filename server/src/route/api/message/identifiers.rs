@@ -60,7 +60,7 @@ impl DeviceIdentifier {
         }
     }
 
-    /// Whether this is a ChromeOS device: because it says so, or because nothing else has such an id.
+    /// Returns true if this is a ChromeOS device: because it says so, or because nothing else has such an id.
     #[must_use]
     pub fn is_chrome_os(&self) -> bool {
         match self.device_type {

@@ -62,7 +62,7 @@ message! {
         name: String = "name";
         /// Its progress.
         metadata: Option<OperationMetadata> = "metadata";
-        /// Whether it has ended.
+        /// True if it has ended.
         done: bool = "done";
         /// Its cancellation; failures are told device by device.
         error: Option<Status> = "error";

@@ -39,9 +39,9 @@ message! {
         language_code: String = "languageCode";
         /// Its Google Workspace account, by which resellers may name it too; the operator's to say.
         google_workspace_customer_id: String = "googleWorkspaceCustomerId";
-        /// Whether a reseller or vendor may claim devices with protection; the operator's to say.
+        /// True if a reseller or vendor may claim devices with protection; the operator's to say.
         device_protection: bool = "deviceProtection";
-        /// Whether the test stations of factories may register device keys for claims of this customer that
+        /// True if the test stations of factories may register device keys for claims of this customer that
         /// are there already. A new customer does not allow it.
         factory_keys_allowed: bool = "factoryKeysAllowed";
         /// Warnings, in the answer to a new name, that it looks like another organisation's.

@@ -131,7 +131,7 @@ pub enum Detail {
         rename_all = "camelCase"
     )]
     TosError {
-        /// Whether the latest terms are accepted.
+        /// True if the latest terms are accepted.
         latest_tos_accepted: bool,
     },
 }

@@ -46,7 +46,7 @@ impl FieldMask {
         Ok(Self(fields))
     }
 
-    /// Whether the field of this JSON name is to change.
+    /// Returns true if the field of this JSON name is to change.
     #[must_use]
     pub fn contains(&self, field: &str) -> bool {
         self.0.contains(field)

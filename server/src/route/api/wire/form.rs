@@ -52,7 +52,7 @@ pub trait Field: Default {
     /// Writes the value.
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 
-    /// Whether there is nothing to write.
+    /// Returns true if there is nothing to write.
     fn is_absent(&self) -> bool;
 
     /// Returns its description for the `OpenAPI` document.

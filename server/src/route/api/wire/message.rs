@@ -41,7 +41,7 @@ impl Role {
         Self(self.0 | other.0)
     }
 
-    /// Whether it includes the role `other`.
+    /// Returns true if it includes the role `other`.
     #[must_use]
     pub const fn includes(self, other: Self) -> bool {
         self.0 & other.0 == other.0

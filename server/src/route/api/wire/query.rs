@@ -26,7 +26,7 @@ pub struct Standard {
     pub alt: Option<Alt>,
     /// The parts of the answer to send: `fields`. Everything, if absent.
     pub fields: Option<Selector>,
-    /// Whether the answer is indented: `prettyPrint`.
+    /// True if the answer is indented: `prettyPrint`.
     pub pretty: bool,
     /// The form of errors: `$.xgafv`.
     pub format: FormatVersion,

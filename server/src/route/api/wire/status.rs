@@ -280,17 +280,17 @@ impl Status {
 message! {
     /// The body of an answer that says no.
     pub struct ErrorDocument {
-        /// What is wrong.
+        /// The error.
         error: ErrorBody = "error", REQUIRED;
     }
 }
 
 message! {
-    /// What is wrong with a request, or with the server.
+    /// An error in a request, or of the server.
     pub struct ErrorBody {
         /// The HTTP status.
         code: i32 = "code", REQUIRED;
-        /// What happened and what to do, for people.
+        /// The description of the error and the next step, for people.
         message: String = "message", REQUIRED;
         /// The name of the google.rpc.Code.
         status: String = "status", REQUIRED;

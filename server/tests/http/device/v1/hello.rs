@@ -1,12 +1,12 @@
 //! `POST /device/v1/hello`
 
 use crate::{
+    beside::beside,
     support::{TestDevice, TestServer, exact, problem, retry_after},
     tpm,
 };
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, StatusCode};
-use sqlx::{Connection as _, SqliteConnection};
 use std::{future::ready, time::Duration};
 use tokio::time::Instant;
 use unbox_common::{
@@ -227,15 +227,16 @@ async fn a_device_whose_tpm_its_claim_registers_is_not_kept_waiting() {
 }
 
 /// Notes a TPM among the identifiers by which the one device of this server enrolled.
-async fn bind_tpm(server: &TestServer, key: String) {
+fn bind_tpm(server: &TestServer, key: String) {
     let url = Store::sqlite_url(&server.layout().database());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    let shown: String =
-        sqlx::query_scalar("SELECT identity FROM devices").fetch_one(&mut connection).await.unwrap();
-    let mut shown: Vec<RawIdentifier> = serde_json::from_str(&shown).unwrap();
-    shown.push(RawIdentifier { kind: IdentifierKind::TpmKey, value: key, source: Source::Tpm });
-    let update = sqlx::query("UPDATE devices SET identity = $1").bind(serde_json::to_string(&shown).unwrap());
-    assert_eq!(update.execute(&mut connection).await.unwrap().rows_affected(), 1);
+    beside(&url, |database| {
+        assert_eq!(database.run("SELECT COUNT(*) FROM devices"), "1");
+        let shown = database.run("SELECT identity FROM devices");
+        let mut shown: Vec<RawIdentifier> = serde_json::from_str(&shown).unwrap();
+        shown.push(RawIdentifier { kind: IdentifierKind::TpmKey, value: key, source: Source::Tpm });
+        let shown = serde_json::to_string(&shown).unwrap().replace('\'', "''");
+        database.run(&format!("UPDATE devices SET identity = '{shown}'"));
+    });
 }
 
 #[tokio::test]
@@ -256,7 +257,7 @@ async fn a_device_whose_tpm_enrolled_before_is_not_kept_waiting() {
     let hello = Hello { proofs: vec![ProofKind::Tpm], tpm: Some(introduction), ..wiped };
     let unknown = server.post(&client, HELLO_PATH, &hello).await;
     assert_eq!(unknown.status(), StatusCode::TOO_MANY_REQUESTS, "its claim registers no TPM");
-    bind_tpm(&server, key).await;
+    bind_tpm(&server, key);
     assert_eq!(server.post(&client, HELLO_PATH, &hello).await.status(), StatusCode::OK);
     let without = Hello { tpm: None, ..hello };
     let refused = server.post(&client, HELLO_PATH, &without).await;
