@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{fs, io::Write as _, path::Path, process::Command};
-use unbox_agent::install::InstallOutcome;
+use unbox_agent::install::{InstallOutcome, is_rolled_back};
 
 const PROGRAM: &[Entry<'_>] = &[file("./usr/bin/tool", 0o755, b"tool\n")];
 const MANAGED: InstallOutcome = InstallOutcome::Managed { version: 1 };
