@@ -134,40 +134,41 @@ impl Account {
             Self::Create { of, holder, role } => {
                 let company = opened.company_id(of.company.as_deref()).await?;
                 let holder = holder.into_new();
-                let created = services.create_account(by, NewAccount { company, holder, role }).await?;
+                let created =
+                    services.tenancy.create_account(by, NewAccount { company, holder, role }).await?;
                 let text = format!("Created account {} ({}), {}.", created.id, created.email, created.role);
                 output.show(&created, &text)?;
             }
             Self::List { of } => {
                 let company = opened.company_id(of.company.as_deref()).await?;
                 let of = accounts_of(company, of.operator);
-                let page = |request| services.list_accounts(by, of, None, request);
+                let page = |request| services.tenancy.list_accounts(by, of, None, request);
                 list(output, None, |account| account, page).await?;
             }
             Self::Show { account } => {
-                let found = services.find_account(by, &account).await?;
+                let found = services.tenancy.find_account(by, &account).await?;
                 output.show(&found, &describe_account(&found))?;
             }
             Self::SetRole { account, role } => {
-                let found = services.find_account(by, &account).await?;
+                let found = services.tenancy.find_account(by, &account).await?;
                 let change = AccountChange { role: Some(role), ..AccountChange::default() };
-                let changed = services.update_account(by, found.id, change).await?;
+                let changed = services.tenancy.update_account(by, found.id, change).await?;
                 output.show(&changed, &format!("Account {} is {} now.", changed.email, changed.role))?;
             }
             Self::Disable { account } => {
-                let found = services.find_account(by, &account).await?;
-                let changed = services.disable_account(by, found.id).await?;
+                let found = services.tenancy.find_account(by, &account).await?;
+                let changed = services.tenancy.disable_account(by, found.id).await?;
                 output.show(&changed, &format!("Account {} is disabled.", changed.email))?;
             }
             Self::Enable { account } => {
-                let found = services.find_account(by, &account).await?;
-                let changed = services.enable_account(by, found.id).await?;
+                let found = services.tenancy.find_account(by, &account).await?;
+                let changed = services.tenancy.enable_account(by, found.id).await?;
                 output.show(&changed, &format!("Account {} is enabled.", changed.email))?;
             }
             Self::Delete { account, consent } => {
-                let found = services.find_account(by, &account).await?;
+                let found = services.tenancy.find_account(by, &account).await?;
                 consent.ask(&format!("This deletes account {} with all of its keys", found.email))?;
-                let deleted = services.delete_account(by, found.id).await?;
+                let deleted = services.tenancy.delete_account(by, found.id).await?;
                 output.show(&deleted, &format!("Deleted account {}.", deleted.email))?;
             }
             Self::Key(command) => command.run(opened, output).await?,

@@ -62,22 +62,27 @@ impl Artifact {
                 let name = name.or(own).unwrap_or_default();
                 let customer = opened.customer_id(customer.as_deref()).await?;
                 let upload = ArtifactUpload { customer, name, expected, bytes };
-                let added = services.add_artifact(by, upload).await?;
+                let added = services.catalogue.add_artifact(by, upload).await?;
                 output.show(&added, &format!("{} ({} bytes)", added.sha256, added.size))?;
             }
             Self::List { customer } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
                 let of = customer.map_or(ArtifactsOf::Anybody, ArtifactsOf::Customer);
-                list(output, None, |artifact| artifact, |request| services.list_artifacts(by, of, request))
-                    .await?;
+                list(
+                    output,
+                    None,
+                    |artifact| artifact,
+                    |request| services.catalogue.list_artifacts(by, of, request),
+                )
+                .await?;
             }
             Self::Show(which) => {
                 let customer = opened.customer_id(which.customer.as_deref()).await?;
-                show(&services.artifact(by, customer, which.sha256).await?, output)?;
+                show(&services.catalogue.artifact(by, customer, which.sha256).await?, output)?;
             }
             Self::Remove(which) => {
                 let customer = opened.customer_id(which.customer.as_deref()).await?;
-                services.delete_artifact(by, customer, which.sha256).await?;
+                services.catalogue.delete_artifact(by, customer, which.sha256).await?;
                 output.say(&format!("Removed artifact {}.", which.sha256))?;
             }
         }

@@ -51,7 +51,7 @@ impl Audit {
             actor: self.actor,
             organisation: None,
         };
-        let page = |request| opened.services.list_audit(&opened.by, filter.clone(), request);
+        let page = |request| opened.services.tenancy.list_audit(&opened.by, filter.clone(), request);
         list(output, Some(self.limit), |entry| entry, page).await?;
         Ok(Exit::Done)
     }

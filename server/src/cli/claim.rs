@@ -171,7 +171,7 @@ impl Claim {
         let Opened { services, by } = opened;
         match self {
             Self::Add(add) => {
-                let created = services.create_claim(by, add.claim(opened).await?).await?;
+                let created = services.claims.create_claim(by, add.claim(opened).await?).await?;
                 let said = format!("Created claim {}.", created.id);
                 output.show(&View(created), &said)?;
             }
@@ -193,23 +193,23 @@ impl Claim {
                 let proof = proof.map(|proof| proof.0);
                 let filter =
                     ClaimFilter { customer, reseller, configuration, proof, identifier, colliding, released };
-                list(output, limit, View, |request| services.list_claims(by, filter.clone(), request))
+                list(output, limit, View, |request| services.claims.list_claims(by, filter.clone(), request))
                     .await?;
             }
-            Self::Show { claim } => show(services.claim(by, claim).await?, output)?,
+            Self::Show { claim } => show(services.claims.claim(by, claim).await?, output)?,
             Self::Configure { claim, configuration } => {
-                let customer = services.claim(by, claim).await?.claim.customer;
+                let customer = services.claims.claim(by, claim).await?.claim.customer;
                 let chosen = opened.configuration_id(configuration.as_deref(), Some(customer)).await?;
-                let changed = services.set_claim_configuration(by, claim, chosen).await?;
+                let changed = services.claims.set_claim_configuration(by, claim, chosen).await?;
                 let said = format!("Claim {claim} has configuration {}.", or_dash(chosen));
                 output.show(&View(changed), &said)?;
             }
             Self::Prove { claim, proof } => {
-                let changed = services.set_claim_proof(by, claim, proof.0).await?;
+                let changed = services.claims.set_claim_proof(by, claim, proof.0).await?;
                 output.show(&View(changed), &format!("Claim {claim} asks for {proof} from now on."))?;
             }
             Self::Remove { claim, consent } => {
-                let ClaimView { claim: found, device, .. } = services.claim(by, claim).await?;
+                let ClaimView { claim: found, device, .. } = services.claims.claim(by, claim).await?;
                 let device = device.map_or_else(
                     || "no device of it was seen".to_owned(),
                     |device| {
@@ -217,7 +217,7 @@ impl Claim {
                     },
                 );
                 consent.ask(&format!("This ends claim {claim} of customer {}; {device}", found.customer))?;
-                services.unclaim(by, claim).await?;
+                services.claims.unclaim(by, claim).await?;
                 output.say(&format!("Ended claim {claim}."))?;
             }
         }

@@ -99,61 +99,67 @@ impl Company {
             Self::Create { name, reseller, language, workspace, device_protection } => {
                 let parent = opened.reseller_id(reseller.as_deref()).await?;
                 let new = NewCompany { kind, name, parent, language, workspace, device_protection };
-                let created = services.create_company(by, new).await?;
+                let created = services.tenancy.create_company(by, new).await?;
                 output.show(&created, &format!("Created {kind} {} ({}).", created.id, created.name))?;
                 warn_of_lookalikes(opened, &created).await?;
             }
             Self::List => {
-                let page = |request| services.list_companies(by, CompanyFilter::of_kind(Some(kind)), request);
+                let page = |request| {
+                    services.tenancy.list_companies(by, CompanyFilter::of_kind(Some(kind)), request)
+                };
                 list(output, None, |company| company, page).await?;
             }
             Self::Show { company } => {
-                let found = services.find_company(by, kind, &company).await?;
+                let found = services.tenancy.find_company(by, kind, &company).await?;
                 output.show(&found, &describe_company(&found))?;
             }
             Self::Terms { company, terms } => {
-                let found = services.find_company(by, kind, &company).await?;
-                let changed = services.set_terms(by, found.id, terms).await?;
+                let found = services.tenancy.find_company(by, kind, &company).await?;
+                let changed = services.tenancy.set_terms(by, found.id, terms).await?;
                 output.show(&changed, &format!("The terms of {kind} {}: {terms}.", changed.id))?;
             }
             Self::FactoryKeys { company, allowed } => {
-                let found = services.find_company(by, kind, &company).await?;
-                let changed = services.set_factory_keys(by, found.id, allowed).await?;
+                let found = services.tenancy.find_company(by, kind, &company).await?;
+                let changed = services.tenancy.set_factory_keys(by, found.id, allowed).await?;
                 let may = if allowed { "may" } else { "may not" };
                 let said = format!("Factories {may} register keys for claims of {kind} {}.", changed.id);
                 output.show(&changed, &said)?;
             }
             Self::Link { company, customer } => {
-                let (found, customer) =
-                    (services.find_company(by, kind, &company).await?, opened.customer(&customer).await?);
-                services.set_works_for(by, found.id, customer.id, true).await?;
+                let (found, customer) = (
+                    services.tenancy.find_company(by, kind, &company).await?,
+                    opened.customer(&customer).await?,
+                );
+                services.tenancy.set_works_for(by, found.id, customer.id, true).await?;
                 output.show(&found, &format!("{kind} {} works for customer {}.", found.id, customer.id))?;
             }
             Self::Unlink { company, customer, consent } => {
-                let (found, customer) =
-                    (services.find_company(by, kind, &company).await?, opened.customer(&customer).await?);
+                let (found, customer) = (
+                    services.tenancy.find_company(by, kind, &company).await?,
+                    opened.customer(&customer).await?,
+                );
                 consent.ask(&format!(
                     "This ends the work of {kind} {} ({}) for customer {} ({}), to whom alone its claims belong \
                      from then on",
                     found.id, found.name, customer.id, customer.name
                 ))?;
-                services.set_works_for(by, found.id, customer.id, false).await?;
+                services.tenancy.set_works_for(by, found.id, customer.id, false).await?;
                 let said =
                     format!("{kind} {} does not work for customer {} any more.", found.id, customer.id);
                 output.show(&found, &said)?;
             }
             Self::Delete { company, consent } => {
-                let found = services.find_company(by, kind, &company).await?;
+                let found = services.tenancy.find_company(by, kind, &company).await?;
                 consent.ask(&format!(
                     "This deletes {kind} {} ({}) with its accounts and their keys",
                     found.id, found.name
                 ))?;
-                let deleted = services.delete_company(by, found.id).await?;
+                let deleted = services.tenancy.delete_company(by, found.id).await?;
                 output.show(&deleted, &format!("Deleted {kind} {} ({}).", deleted.id, deleted.name))?;
             }
             Self::Rename { company, name } => {
-                let found = services.find_company(by, kind, &company).await?;
-                let renamed = services.rename_company(by, found.id, &name).await?;
+                let found = services.tenancy.find_company(by, kind, &company).await?;
+                let renamed = services.tenancy.rename_company(by, found.id, &name).await?;
                 output.show(&renamed, &format!("{kind} {} is called {} now.", renamed.id, renamed.name))?;
                 warn_of_lookalikes(opened, &renamed).await?;
             }
@@ -163,7 +169,7 @@ impl Company {
 }
 
 async fn warn_of_lookalikes(opened: &Opened, company: &company::Company) -> anyhow::Result<()> {
-    match opened.services.confusable_name_warning(&opened.by, company).await? {
+    match opened.services.tenancy.confusable_name_warning(&opened.by, company).await? {
         Some(warning) => warn(&warning),
         None => Ok(()),
     }

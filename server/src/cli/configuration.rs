@@ -83,16 +83,17 @@ impl Configuration {
             Self::Create { customer, name, file, default } => {
                 let customer = opened.customer(&customer).await?;
                 let document = read_document(&file)?;
-                let created = services.create_configuration(by, customer.id, &name, &document).await?;
+                let created =
+                    services.catalogue.create_configuration(by, customer.id, &name, &document).await?;
                 if default {
-                    services.set_default_configuration(by, customer.id, Some(created.id)).await?;
+                    services.catalogue.set_default_configuration(by, customer.id, Some(created.id)).await?;
                 }
                 let text = format!("Created configuration {} ({}).", created.id, created.name);
                 output.show(&created, &with_privileged_items(text, &created))?;
             }
             Self::List { customer } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
-                let page = |request| services.list_configurations(by, customer, request);
+                let page = |request| services.catalogue.list_configurations(by, customer, request);
                 list(output, None, |configuration| configuration, page).await?;
             }
             Self::Show(named) => {
@@ -105,19 +106,19 @@ impl Configuration {
                 let found = named.find(opened).await?;
                 let document = file.as_deref().map(read_document).transpose()?;
                 let change = ConfigurationChange { name, document, default: None };
-                let updated = services.update_configuration(by, found.id, change).await?;
+                let updated = services.catalogue.update_configuration(by, found.id, change).await?;
                 let text = format!("Changed configuration {} ({}).", updated.id, updated.name);
                 output.show(&updated, &with_privileged_items(text, &updated))?;
             }
             Self::Delete(named) => {
                 let found = named.find(opened).await?;
-                services.delete_configuration(by, found.id).await?;
+                services.catalogue.delete_configuration(by, found.id).await?;
                 output.say(&format!("Deleted configuration {} ({}).", found.id, found.name))?;
             }
             Self::Default { customer, configuration } => {
                 let customer = opened.customer(&customer).await?;
                 let chosen = opened.configuration_id(configuration.as_deref(), Some(customer.id)).await?;
-                services.set_default_configuration(by, customer.id, chosen).await?;
+                services.catalogue.set_default_configuration(by, customer.id, chosen).await?;
                 output.say(&match chosen {
                     Some(id) => format!("Claims of {} get configuration {id} by default.", customer.name),
                     None => format!("Claims of {} get no configuration by default.", customer.name),

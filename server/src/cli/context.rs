@@ -82,7 +82,7 @@ impl Opened {
 
     /// Finds a customer by id or exact name.
     pub(super) async fn customer(&self, id_or_name: &str) -> anyhow::Result<Company> {
-        Ok(self.services.find_company(&self.by, CompanyKind::Customer, id_or_name).await?)
+        Ok(self.services.tenancy.find_company(&self.by, CompanyKind::Customer, id_or_name).await?)
     }
 
     pub(super) async fn customer_id(&self, given: Option<&str>) -> anyhow::Result<Option<CompanyId>> {
@@ -94,7 +94,7 @@ impl Opened {
 
     pub(super) async fn reseller_id(&self, given: Option<&str>) -> anyhow::Result<Option<CompanyId>> {
         let Some(id_or_name) = given else { return Ok(None) };
-        let found = self.services.find_company(&self.by, CompanyKind::Reseller, id_or_name).await?;
+        let found = self.services.tenancy.find_company(&self.by, CompanyKind::Reseller, id_or_name).await?;
         Ok(Some(found.id))
     }
 
@@ -103,7 +103,7 @@ impl Opened {
         let Some(id_or_name) = given else { return Ok(None) };
         let mut found: Option<Company> = None;
         for kind in CompanyKind::ALL {
-            match (self.services.find_company(&self.by, *kind, id_or_name).await, &found) {
+            match (self.services.tenancy.find_company(&self.by, *kind, id_or_name).await, &found) {
                 (Ok(company), None) => found = Some(company),
                 (Ok(company), Some(other)) => bail!(
                     "{} {} and {} {} are both called \"{id_or_name}\": give the id",
@@ -135,12 +135,12 @@ impl Opened {
         customer: Option<CompanyId>,
     ) -> anyhow::Result<Configuration> {
         if let Some(customer) = customer {
-            return Ok(self.services.find_configuration(&self.by, customer, id_or_name).await?);
+            return Ok(self.services.catalogue.find_configuration(&self.by, customer, id_or_name).await?);
         }
         let Ok(id) = id_or_name.parse() else {
             bail!("\"{id_or_name}\" is a name: say whose configuration with --customer, or give its id");
         };
-        Ok(self.services.configuration(&self.by, id).await?)
+        Ok(self.services.catalogue.configuration(&self.by, id).await?)
     }
 
     pub(super) async fn configuration_id(

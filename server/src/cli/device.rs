@@ -122,48 +122,53 @@ impl Device {
             Self::List { customer, state, limit } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
                 let filter = DeviceFilter { customer, state, ..DeviceFilter::default() };
-                list(output, limit, View, |request| services.list_devices(by, filter.clone(), request))
-                    .await?;
+                list(output, limit, View, |request| {
+                    services.devices.list_devices(by, filter.clone(), request)
+                })
+                .await?;
             }
-            Self::Show { device } => show(services.device(by, device).await?, output)?,
+            Self::Show { device } => show(services.devices.device(by, device).await?, output)?,
             Self::History { device, limit } => {
                 let filter =
                     AuditFilter { subjects: vec![Subject::Device(device)], ..AuditFilter::default() };
-                let page = |request| services.list_audit(by, filter.clone(), request);
+                let page = |request| services.tenancy.list_audit(by, filter.clone(), request);
                 list(output, Some(limit), |entry| entry, page).await?;
             }
             Self::Requests => {
-                let requests: Vec<_> = services.list_requests(by).await?.into_iter().map(View).collect();
+                let requests: Vec<_> =
+                    services.devices.list_requests(by).await?.into_iter().map(View).collect();
                 output.rows(&requests)?;
             }
             Self::Approve(request) => {
                 let key = request.key(opened).await?;
-                services.approve_request(by, request.device, key).await?;
+                services.devices.approve_request(by, request.device, key).await?;
                 output.say(&format!("Approved. Device {} is let in when it asks again.", request.device))?;
             }
             Self::Refuse(request) => {
                 let key = request.key(opened).await?;
-                services.refuse_request(by, request.device, key).await?;
+                services.devices.refuse_request(by, request.device, key).await?;
                 output.say(&format!("Refused. Device {} stays as it was.", request.device))?;
             }
             Self::Ticket { which, output: file } => {
                 make_ticket(opened, output, &which, file.as_deref()).await?;
             }
             Self::ReEnroll { device } => {
-                let asked = services.request_re_enrollment(by, device).await?;
+                let asked = services.devices.request_re_enrollment(by, device).await?;
                 let said = format!("Device {device} enrolls again after its next check-in.");
                 output.show(&View(asked), &said)?;
             }
             Self::Disable { which, message } => {
                 let device = which.find(opened).await?;
-                show_changed(services.disable_device(by, device, message).await?, output)?;
+                show_changed(services.devices.disable_device(by, device, message).await?, output)?;
             }
-            Self::Enable { device } => show_changed(services.enable_device(by, device).await?, output)?,
+            Self::Enable { device } => {
+                show_changed(services.devices.enable_device(by, device).await?, output)?
+            }
             Self::Deprovision { which, consent } => {
                 let device = which.find(opened).await?;
-                let state = services.device(by, device).await?.device.state.name();
+                let state = services.devices.device(by, device).await?.device.state.name();
                 consent.ask(&format!("This releases device {device}, which is {state}, for good"))?;
-                show_changed(services.deprovision_device(by, device).await?, output)?;
+                show_changed(services.devices.deprovision_device(by, device).await?, output)?;
             }
         }
         Ok(Exit::Done)
@@ -183,7 +188,7 @@ async fn make_ticket(
 ) -> anyhow::Result<()> {
     output::check_is_new(file)?;
     let device = which.find(opened).await?;
-    let (secret, expires_at) = opened.services.mint_reset_ticket(&opened.by, device).await?;
+    let (secret, expires_at) = opened.services.devices.mint_reset_ticket(&opened.by, device).await?;
     let minted = json!({ "device": device, "expires_at": expires_at });
     output.secret(&minted, ("reset ticket", &secret), file)
 }
@@ -192,7 +197,7 @@ impl Which {
     async fn find(&self, opened: &Opened) -> anyhow::Result<DeviceId> {
         match (self.device, self.claim) {
             (Some(device), _) => Ok(device),
-            (None, Some(claim)) => Ok(opened.services.device_of_claim(&opened.by, claim).await?.id),
+            (None, Some(claim)) => Ok(opened.services.devices.device_of_claim(&opened.by, claim).await?.id),
             (None, None) => bail!("say which device: its id, or --claim"),
         }
     }
@@ -204,7 +209,7 @@ impl Request {
         if let Some(key) = self.key {
             return Ok(key);
         }
-        let waiting = opened.services.device(&opened.by, self.device).await?.requests;
+        let waiting = opened.services.devices.device(&opened.by, self.device).await?.requests;
         let mut keys =
             waiting.iter().filter(|request| request.approved_at.is_none()).map(|request| request.key);
         match (keys.next(), keys.next()) {

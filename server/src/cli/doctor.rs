@@ -238,7 +238,7 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
         Ok(opened) => opened,
         Err(broken) => return vec![error("database", "", format!("{broken:#}"))],
     };
-    let found = opened.services.doctor(&opened.by).await;
+    let found = opened.services.upkeep.doctor(&opened.by).await;
     opened.services.close().await;
     found.unwrap_or_else(|broken| vec![error("database", "", log::chain(&broken))])
 }

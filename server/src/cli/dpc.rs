@@ -44,18 +44,20 @@ impl Dpc {
         let Opened { services, by } = opened;
         match self {
             Self::Add { file, title } => {
-                let saved = services.save_dpc(by, title.as_deref(), &read_document(&file)?).await?;
+                let saved = services.catalogue.save_dpc(by, title.as_deref(), &read_document(&file)?).await?;
                 let said = format!("{} {} is in the catalogue.", saved.dpc.name, saved.dpc.version);
                 output.show(&saved, &said)?;
             }
-            Self::List => list(output, None, |dpc| dpc, |request| services.list_dpcs(request)).await?,
+            Self::List => {
+                list(output, None, |dpc| dpc, |request| services.catalogue.list_dpcs(request)).await?
+            }
             Self::Show { name } => {
-                let found = services.dpc(&name).await?;
+                let found = services.catalogue.dpc(&name).await?;
                 let said = serde_json::to_string_pretty(&found)?;
                 output.show(&found, &said)?;
             }
             Self::Remove { name } => {
-                services.delete_dpc(by, &name).await?;
+                services.catalogue.delete_dpc(by, &name).await?;
                 output.say(&format!("{name} is no longer in the catalogue."))?;
             }
         }

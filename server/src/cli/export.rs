@@ -46,7 +46,7 @@ impl Export {
             _ => ClaimsForm::Operator,
         };
         let filter = ClaimFilter { customer, reseller, ..ClaimFilter::default() };
-        let mut export = opened.services.export_claims(&opened.by, form, filter);
+        let mut export = opened.services.claims.export_claims(&opened.by, form, filter);
         let mut sheet = Sheet::new(form, output.is_json());
         let mut to = Destination::new(self.output.as_deref(), output)?;
         let mut progress = Progress::new();

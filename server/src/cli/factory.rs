@@ -55,10 +55,10 @@ impl Factory {
             Self::List { company, identifier, limit } => {
                 let company = opened.company_id(company.as_deref()).await?;
                 let filter = FactoryFilter { company, identifiers: identifier.as_deref().map(lookup_texts) };
-                let page = |request| services.list_factory_records(by, filter.clone(), request);
+                let page = |request| services.factory.list_factory_records(by, filter.clone(), request);
                 list(output, limit, View, page).await?;
             }
-            Self::Show { record } => show(services.factory_record(by, record).await?, output)?,
+            Self::Show { record } => show(services.factory.factory_record(by, record).await?, output)?,
             Self::Delete { records, consent } => {
                 let ids: Vec<_> = records.iter().map(ToString::to_string).collect();
                 consent.ask(&format!(
@@ -67,7 +67,7 @@ impl Factory {
                 ))?;
                 let (mut deleted, mut kept) = (Vec::with_capacity(records.len()), None);
                 for record in records {
-                    match services.delete_factory_record(by, record).await {
+                    match services.factory.delete_factory_record(by, record).await {
                         Ok(claim) => deleted.push((record, claim)),
                         Err(error) => {
                             kept = Some(error);

@@ -76,7 +76,8 @@ impl Import {
         };
         let mut told = Told::new(self.results.as_deref())?;
         let reseller = defaults.reseller;
-        let mut import = opened.services.open_import(&opened.by, defaults, csv).await.context(STOPPED)?;
+        let mut import =
+            opened.services.claims.open_import(&opened.by, defaults, csv).await.context(STOPPED)?;
         while let Some(rows) = import.next_results().await.context(STOPPED)? {
             for row in &rows {
                 told.write_result(row);

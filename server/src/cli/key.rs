@@ -148,7 +148,8 @@ impl Change {
     async fn record(&self, global: &Global) -> anyhow::Result<()> {
         let recorded = async {
             let opened = Opened::open(global).await?;
-            let recorded = opened.services.record_key_change(&opened.by, self.command, &self.result).await;
+            let recorded =
+                opened.services.tenancy.record_key_change(&opened.by, self.command, &self.result).await;
             opened.services.close().await;
             anyhow::Ok(recorded?)
         };

@@ -158,14 +158,15 @@ impl Sandbox {
         ] {
             let holder = NewHolder::ServiceAccount { name: format!("sandbox-{name}") };
             let new = NewAccount { company: Some(company), holder, role: Role::Owner };
-            let account = services.create_account(by, new).await?.id;
+            let account = services.tenancy.create_account(by, new).await?.id;
             if let Some(file) = file {
-                let (_, key_file) = services.create_service_account_key(by, account, base, None).await?;
+                let (_, key_file) =
+                    services.tenancy.create_service_account_key(by, account, base, None).await?;
                 let text = Secret::new(serde_json::to_string_pretty(&key_file)?);
                 files::replace(&self.out.join(file), text.expose().as_bytes(), PRIVATE_FILE)?;
             }
             let new = NewApiKey { account, name: "sandbox".to_owned(), expires_at: None };
-            let (_, secret) = services.create_api_key(by, new).await?;
+            let (_, secret) = services.tenancy.create_api_key(by, new).await?;
             keys.insert(name.to_owned(), Value::String(secret.expose().to_owned()));
         }
         Ok(Value::Object(keys))
@@ -188,7 +189,7 @@ impl Sandbox {
                 let _ = writeln!(io::stderr(), "{filled} of {} claims", self.claims);
             }
         };
-        services.import_claims(by, defaults, GeneratedClaims::new(self.claims), tell).await?;
+        services.claims.import_claims(by, defaults, GeneratedClaims::new(self.claims), tell).await?;
         Ok(())
     }
 }
@@ -234,14 +235,14 @@ fn prepare_directory(out: &Path) -> anyhow::Result<()> {
 }
 
 async fn companies(services: &Services, by: &Actor) -> anyhow::Result<Companies> {
-    let create = async |new| services.create_company(by, new).await.map(|company| company.id);
+    let create = async |new| services.tenancy.create_company(by, new).await.map(|company| company.id);
     let reseller = create(NewCompany::new(CompanyKind::Reseller, "Sandbox Reseller")).await?;
     let vendor = NewCompany::new(CompanyKind::Vendor, "Sandbox Vendor");
     let vendor = create(NewCompany { parent: Some(reseller), ..vendor }).await?;
     let customer = create(NewCompany::new(CompanyKind::Customer, "Sandbox Customer")).await?;
     let emm = create(NewCompany::new(CompanyKind::Emm, "Sandbox EMM")).await?;
     for company in [reseller, vendor, emm] {
-        services.set_works_for(by, company, customer, true).await?;
+        services.tenancy.set_works_for(by, company, customer, true).await?;
     }
     Ok(Companies { reseller, vendor, customer, emm })
 }
@@ -251,7 +252,7 @@ async fn dpc(services: &Services, by: &Actor) -> anyhow::Result<String> {
     let archive = archive()?;
     let size = archive.len();
     let upload = ArtifactUpload::for_all_customers("kiosk-1.0.0.tar", Cursor::new(archive));
-    let artifact = services.add_artifact(by, upload).await?;
+    let artifact = services.catalogue.add_artifact(by, upload).await?;
     for (name, title) in [("kiosk", "Kiosk"), ("kiosk-staging", "Kiosk, staging")] {
         let description = json!({
             "name": name,
@@ -261,7 +262,7 @@ async fn dpc(services: &Services, by: &Actor) -> anyhow::Result<String> {
             "unit": "kiosk.service",
             "health": {"type": "unit_active", "stable_for_s": 1, "timeout_s": 60},
         });
-        services.save_dpc(by, Some(title), &description.to_string()).await?;
+        services.catalogue.save_dpc(by, Some(title), &description.to_string()).await?;
     }
     Ok("kiosk".to_owned())
 }

@@ -64,18 +64,23 @@ impl Token {
                 let expires_at =
                     expires_in_days.map(|days| SystemClock.now().plus(Duration::from_hours(24 * days)));
                 let new = NewToken { customer, name, configuration, expires_at };
-                let (token, secret) = services.create_token(by, new).await?;
+                let (token, secret) = services.devices.create_token(by, new).await?;
                 output.secret(&token, ("token", &secret), file.as_deref())?;
             }
             Self::List { customer } => {
                 let customer = opened.customer_id(customer.as_deref()).await?;
-                list(output, None, |token| token, |request| services.list_tokens(by, customer, request))
-                    .await?;
+                list(
+                    output,
+                    None,
+                    |token| token,
+                    |request| services.devices.list_tokens(by, customer, request),
+                )
+                .await?;
             }
             Self::Revoke { token, consent } => {
                 consent
                     .ask(&format!("This revokes token {token} for good: it enrolls no device any more"))?;
-                let revoked = services.revoke_token(by, token).await?;
+                let revoked = services.devices.revoke_token(by, token).await?;
                 output.show(&revoked, &format!("Revoked token {} ({}).", revoked.id, revoked.name))?;
             }
         }

@@ -37,7 +37,7 @@ pub(super) async fn artifact(
     let cached = has_etag(request.headers(), &header::IF_NONE_MATCH, &etag);
     keep_digest_validators(request.headers_mut(), &etag);
     remove_malformed_range(request.headers_mut());
-    let path = app.services.artifact_path(digest);
+    let path = app.services.catalogue.artifact_path(digest);
     if let Some(last) = suffix_length(request.headers())
         && fs::metadata(&path).await.is_ok_and(|file| file.len() < last)
     {
@@ -64,7 +64,7 @@ pub(super) async fn artifact(
 /// Answers for bytes that are not here. The bytes of a registered digest exist somewhere, in the directory
 /// of another server or in a backup: the device tries again, and its configuration need not change.
 async fn answer_missing(app: &App, digest: Sha256) -> Response {
-    match app.services.is_artifact_registered(digest).await {
+    match app.services.catalogue.is_artifact_registered(digest).await {
         Ok(false) => plain_problem(StatusCode::NOT_FOUND, "There is no such artifact."),
         Ok(true) => {
             tracing::error!(%digest, "an artifact is registered, and its bytes are not in this server's directory");

@@ -40,7 +40,7 @@ pub(super) async fn hello(
 async fn answer_hello(app: &App, peer: &Peer, request: Request) -> Result<Challenge, RouteError> {
     app.by_address.check(address_key(peer)).map_err(RouteError::TooMany)?;
     let body = body::read(app, holders(peer), request, MAX_HELLO_BYTES).await?;
-    let hello = app.services.read_hello(&body)?;
+    let hello = app.services.devices.read_hello(&body)?;
     let began = Instant::now();
     let answer = run_admitted(app, answer_unless_guessed(app, peer, hello)).await;
     if let Err(RouteError::TooMany(_)) = answer {
@@ -57,14 +57,14 @@ fn round_up_to_step(took: Duration) -> Duration {
 
 /// Answers a hello, unless its address has guessed too many identifiers and shows nothing else.
 async fn answer_unless_guessed(app: &App, peer: &Peer, hello: HelloRequest) -> Result<Challenge, RouteError> {
-    let heard = app.services.examine_hello(hello).await?;
+    let heard = app.services.devices.examine_hello(hello).await?;
     let (from, now) = (address_key(peer), app.started.elapsed());
     if !heard.is_claimed {
         let waits = app.guess_limiter.count(from, &heard.guesses, now);
         return waits.map_or(heard.answer.map_err(Into::into), |wait| Err(RouteError::TooMany(wait)));
     }
     match app.guess_limiter.wait(from, &heard.deciding, now) {
-        Some(wait) if !app.services.has_more_than_identifiers(&heard, certificate(peer)).await? => {
+        Some(wait) if !app.services.devices.has_more_than_identifiers(&heard, certificate(peer)).await? => {
             // Neither the pause nor what counts from now on may tell it from a miss.
             let longest = app.guess_limiter.count(from, &heard.guesses, now);
             Err(RouteError::TooMany(longest.unwrap_or(wait)))
@@ -99,9 +99,9 @@ async fn enroll(app: &App, peer: &Peer, request: Request) -> Result<Grant, Route
 /// Enrolls a device, unless it does so too often. Its proven key is counted, so that nobody else uses up
 /// its quota.
 async fn grant_unless_too_often(app: &App, body: &[u8], origin: Origin) -> Result<Grant, RouteError> {
-    let proof = app.services.read_prove(body, origin)?;
+    let proof = app.services.devices.read_prove(body, origin)?;
     app.by_device.check(proof.key()).map_err(RouteError::TooMany)?;
-    Ok(app.services.grant(proof).await?)
+    Ok(app.services.devices.grant(proof).await?)
 }
 
 /// `POST /device/v1/report`
@@ -116,7 +116,7 @@ pub(super) async fn report(
 async fn acknowledge(app: &App, peer: &Peer, request: Request) -> Result<Acknowledged, RouteError> {
     let who = check_device(app, peer)?;
     let report = message(app, peer, request, MAX_REPORT_BYTES).await?;
-    run_admitted(app, app.services.report(who, report)).await
+    run_admitted(app, app.services.devices.report(who, report)).await
 }
 
 /// `POST /device/v1/check-in`
@@ -131,7 +131,7 @@ pub(super) async fn check_in(
 async fn answer_check_in(app: &App, peer: &Peer, request: Request) -> Result<News, RouteError> {
     let who = check_device(app, peer)?;
     let check_in = message(app, peer, request, MAX_CHECK_IN_BYTES).await?;
-    run_admitted(app, app.services.check_in_from(who, Some(address_key(peer)), check_in)).await
+    run_admitted(app, app.services.devices.check_in_from(who, Some(address_key(peer)), check_in)).await
 }
 
 /// Returns the device that the client certificate names, unless it asks too often.

@@ -25,7 +25,7 @@ pub(super) async fn liveness() -> Response {
 
 /// `GET /readyz`: the database takes writes, too.
 pub(super) async fn readiness(State(app): State<Arc<App>>) -> Response {
-    match timeout(READY_TIMEOUT, app.services.check_readiness()).await {
+    match timeout(READY_TIMEOUT, app.services.upkeep.check_readiness()).await {
         Ok(Ok(())) => Json(json!({ "status": "ok" })).into_response(),
         Ok(Err(problem)) => plain_problem(StatusCode::SERVICE_UNAVAILABLE, &problem),
         Err(_) => plain_problem(StatusCode::SERVICE_UNAVAILABLE, "The database does not answer."),

@@ -340,7 +340,7 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 async fn work_on_operations(services: Services) -> io::Result<()> {
-    services.work_on_operations().await;
+    services.claims.work_on_operations().await;
     Ok(())
 }
 
@@ -349,11 +349,14 @@ async fn tidy(app: Arc<App>, services: Services, layout: Layout) -> io::Result<(
     let mut every = interval(TIDY_EVERY);
     loop {
         every.tick().await;
-        log_count("abandoned uploads were forgotten", services.sweep_uploads().await);
-        log_count("old reports were forgotten", services.forget_reports().await);
-        log_count("claims that ended long ago were forgotten", services.forget_claims().await);
-        log_count("old entries of the audit trail were moved to files", services.archive_audit().await);
-        log_count("operations that ended long ago were forgotten", services.forget_operations().await);
+        log_count("abandoned uploads were forgotten", services.catalogue.sweep_uploads().await);
+        log_count("old reports were forgotten", services.upkeep.forget_reports().await);
+        log_count("claims that ended long ago were forgotten", services.upkeep.forget_claims().await);
+        log_count(
+            "old entries of the audit trail were moved to files",
+            services.upkeep.archive_audit().await,
+        );
+        log_count("operations that ended long ago were forgotten", services.claims.forget_operations().await);
         let directories = [layout.dir(), &settings.artifact_directory];
         match DiskHistory::look(&layout.disk_history(), &directories, services.now()) {
             Ok(history) => {

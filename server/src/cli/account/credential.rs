@@ -142,10 +142,10 @@ impl Key {
         let Opened { services, by } = opened;
         match self {
             Self::Create { account, public_key: Some(file), lifetime, .. } => {
-                let account = services.find_account(by, &account).await?;
+                let account = services.tenancy.find_account(by, &account).await?;
                 let pem = read_document(&file)?;
                 let expires_at = lifetime.end();
-                let key = services.add_service_account_key(by, account.id, &pem, expires_at).await?;
+                let key = services.tenancy.add_service_account_key(by, account.id, &pem, expires_at).await?;
                 output.show(
                     &key,
                     &format!("Took key {0} for {1}. Sign with kid {0} and iss {1}.", key.id, account.email),
@@ -156,11 +156,13 @@ impl Key {
                 // Clap requires it here. Staged first: a key whose file cannot be written is lost.
                 let path = out.unwrap_or_default();
                 let mut file = Staged::new(&path, PRIVATE_FILE)?;
-                let account = services.find_account(by, &account).await?;
+                let account = services.tenancy.find_account(by, &account).await?;
                 let base_url = base_url.map_or_else(|| opened.base_url(), Ok)?;
                 let expires_at = lifetime.end();
-                let (key, contents) =
-                    services.create_service_account_key(by, account.id, &base_url, expires_at).await?;
+                let (key, contents) = services
+                    .tenancy
+                    .create_service_account_key(by, account.id, &base_url, expires_at)
+                    .await?;
                 write_key_file(&mut file, &contents)?;
                 file.create()?;
                 let text = format!(
@@ -178,7 +180,7 @@ impl Key {
                 let base_url = base_url.map_or_else(|| opened.base_url(), Ok)?;
                 let overlap = Duration::from_hours(overlap_hours);
                 let (new, contents) =
-                    services.rotate_service_account_key(by, &key, &base_url, overlap).await?;
+                    services.tenancy.rotate_service_account_key(by, &key, &base_url, overlap).await?;
                 write_key_file(&mut file, &contents)?;
                 file.create()?;
                 let text = format!(
@@ -190,15 +192,15 @@ impl Key {
                 output.show(&new, &text)
             }
             Self::List { account } => {
-                let account = services.find_account(by, &account).await?;
-                let page = |request| services.list_service_account_keys(by, account.id, request);
+                let account = services.tenancy.find_account(by, &account).await?;
+                let page = |request| services.tenancy.list_service_account_keys(by, account.id, request);
                 list(output, None, |key| key, page).await
             }
             Self::Revoke { key, consent } => {
                 consent.ask(&format!(
                     "This revokes key {key} for good, and every access token that it was exchanged for"
                 ))?;
-                let revoked = services.revoke_service_account_key(by, &key).await?;
+                let revoked = services.tenancy.revoke_service_account_key(by, &key).await?;
                 output.show(&revoked, &format!("Revoked key {}.", revoked.id))
             }
         }
@@ -211,25 +213,25 @@ impl ApiKey {
         match self {
             Self::Create { account, name, lifetime, to: To { out } } => {
                 output::check_is_new(out.as_deref())?;
-                let account = services.find_account(by, &account).await?;
+                let account = services.tenancy.find_account(by, &account).await?;
                 let new = NewApiKey { account: account.id, name, expires_at: lifetime.end() };
-                let (key, secret) = services.create_api_key(by, new).await?;
+                let (key, secret) = services.tenancy.create_api_key(by, new).await?;
                 output.secret(&key, ("API key", &secret), out.as_deref())
             }
             Self::List { account } => {
-                let account = services.find_account(by, &account).await?;
-                let page = |request| services.list_api_keys(by, KeysOf::Account(account.id), request);
+                let account = services.tenancy.find_account(by, &account).await?;
+                let page = |request| services.tenancy.list_api_keys(by, KeysOf::Account(account.id), request);
                 list(output, None, |key| key, page).await
             }
             Self::Rotate { key, overlap_hours, to: To { out } } => {
                 output::check_is_new(out.as_deref())?;
                 let overlap = Duration::from_hours(overlap_hours);
-                let (key, secret) = services.rotate_api_key(by, key, overlap).await?;
+                let (key, secret) = services.tenancy.rotate_api_key(by, key, overlap).await?;
                 output.secret(&key, ("API key", &secret), out.as_deref())
             }
             Self::Revoke { key, consent } => {
                 consent.ask(&format!("This revokes API key {key} for good: it opens nothing any more"))?;
-                let revoked = services.revoke_api_key(by, key).await?;
+                let revoked = services.tenancy.revoke_api_key(by, key).await?;
                 output.show(&revoked, &format!("Revoked API key {} ({}).", revoked.id, revoked.name))
             }
         }

@@ -96,9 +96,9 @@ pub(super) async fn actor(
         (Side::Operator, _) => Err(forbidden(&ServiceError::OperatorOnly.to_string())),
         (Side::Organisation, Some(named)) => organisation_actor(services, principal, named).await,
         (side, Some(customer)) => {
-            let actor = services.actor_for_customer(principal, customer).await?;
+            let actor = services.tenancy.actor_for_customer(principal, customer).await?;
             if side == Side::Customer {
-                let company = services.company(&actor, customer).await?;
+                let company = services.tenancy.company(&actor, customer).await?;
                 if company.terms != Terms::Accepted {
                     return Err(Status::terms_not_accepted());
                 }
@@ -121,7 +121,7 @@ async fn organisation_actor(
             Err(Status::new(Code::NotFound, message))
         }
         _ => {
-            services.company(&actor, named).await?;
+            services.tenancy.company(&actor, named).await?;
             Ok(actor)
         }
     }

@@ -43,7 +43,11 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let list = ("artifacts", customer);
     let after = call.page_after(&list, &token)?;
     let request = PageRequest { size: Some(size), after };
-    let page = call.services().list_artifacts(&call.actor, ArtifactsOf::Customer(customer), request).await?;
+    let page = call
+        .services()
+        .catalogue
+        .list_artifacts(&call.actor, ArtifactsOf::Customer(customer), request)
+        .await?;
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let artifacts = page.items.iter().map(|one| message(one, customer)).collect();
     call.answer(&Written(&ListArtifactsResponse { artifacts, next_page_token }))
@@ -53,7 +57,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 pub(super) async fn get(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let (customer, sha256) = (call.company()?, call.id::<Sha256>(1, "artifact")?);
-    let found = call.services().artifact(&call.actor, Some(customer), sha256).await?;
+    let found = call.services().catalogue.artifact(&call.actor, Some(customer), sha256).await?;
     call.answer(&Written(&message(&found, customer)))
 }
 
@@ -61,7 +65,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 pub(super) async fn delete(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let (customer, sha256) = (call.company()?, call.id::<Sha256>(1, "artifact")?);
-    call.services().delete_artifact(&call.actor, Some(customer), sha256).await?;
+    call.services().catalogue.delete_artifact(&call.actor, Some(customer), sha256).await?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -92,7 +96,7 @@ async fn upload_at_once(
     let bytes = call.reader(body)?;
     let bytes = Placed { _place: call.place.take(), bytes };
     let upload = ArtifactUpload { customer: Some(customer), name, expected, bytes };
-    let added = call.services().add_artifact(&call.actor, upload).await?;
+    let added = call.services().catalogue.add_artifact(&call.actor, upload).await?;
     answer_with_artifact(&call, &added, customer)
 }
 
@@ -123,7 +127,7 @@ async fn start_upload(
         expected: digest(expected.as_deref())?,
     };
     let place = address(call)?;
-    let started = call.services().start_upload(&call.actor, new).await?;
+    let started = call.services().catalogue.start_upload(&call.actor, new).await?;
     let location = format!(
         "{place}/upload/v1/customers/{customer}/artifacts?uploadType=resumable&upload_id={}",
         started.id
@@ -141,7 +145,7 @@ pub(super) async fn continue_upload(mut call: Call, body: Body) -> Result<Respon
     {
         return Err(Status::invalid_field("Content-Range", "Expected as many bytes as Content-Length says."));
     }
-    let turn = call.services().upload_turn(&call.actor, customer, id).await?;
+    let turn = call.services().catalogue.upload_turn(&call.actor, customer, id).await?;
     let part = match range {
         None => UploadPart { from: 0, length: None, total: None },
         Some(ContentRange::Bytes { first, length, total }) => {
@@ -154,7 +158,7 @@ pub(super) async fn continue_upload(mut call: Call, body: Body) -> Result<Respon
     let body = Body::from_stream(body.into_data_stream().take_until(turn.wait_for_takeover()));
     let bytes = call.reader(body)?;
     let bytes = Placed { _place: call.place.take(), bytes };
-    match call.services().continue_upload(&call.actor, turn, part, bytes).await? {
+    match call.services().catalogue.continue_upload(&call.actor, turn, part, bytes).await? {
         UploadProgress::Done(artifact) => answer_with_artifact(&call, &artifact, customer),
         UploadProgress::Open(received) => {
             let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
@@ -171,8 +175,8 @@ pub(super) async fn continue_upload(mut call: Call, body: Body) -> Result<Respon
 /// `customers.artifacts.cancelUpload`
 pub(super) async fn cancel_upload(mut call: Call, _: Body) -> Result<Response, Status> {
     let (customer, id) = take_upload(&mut call)?;
-    let turn = call.services().upload_turn(&call.actor, customer, id).await?;
-    call.services().cancel_upload(turn).await?;
+    let turn = call.services().catalogue.upload_turn(&call.actor, customer, id).await?;
+    call.services().catalogue.cancel_upload(turn).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

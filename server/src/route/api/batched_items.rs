@@ -28,7 +28,7 @@ pub(super) async fn collect<T: Message, I: Form>(
     let limits = ItemLimits { bytes: call.limit(), items: MAX_BATCH_DEVICES, item_bytes: MAX_ITEM_BYTES };
     let read = spawn_blocking(move || {
         let body = call.items_reader(body)?;
-        let mut items = call.services().item_spool()?;
+        let mut items = call.services().claims.item_spool()?;
         read_items::<T, I>(body, limits, |one| {
             let item = work(&call, one)?;
             Ok(items.push(&item)?)

@@ -401,7 +401,7 @@ pub(super) async fn authenticate_if_present(
     standard: &Standard,
 ) -> Result<Option<Principal>, Status> {
     let Some(secret) = credential(headers, standard)? else { return Ok(None) };
-    let outcome = app.services.authenticate(&secret).await;
+    let outcome = app.services.tenancy.authenticate(&secret).await;
     // Guesses are counted by address; a known caller has a quota of its own.
     if let (Err(_), Some(peer)) = (&outcome, peer) {
         app.by_address.check(address_key(peer)).map_err(|wait| {

@@ -42,7 +42,8 @@ pub(super) async fn import(mut call: Call, body: Body) -> Result<Response, Statu
         return Err(Status::new(Code::InvalidArgument, rule).with_http(415));
     }
     let csv = call.reader(body)?;
-    let import = call.services().open_import(&call.actor, crate::service::ImportDefaults::default(), csv);
+    let import =
+        call.services().claims.open_import(&call.actor, crate::service::ImportDefaults::default(), csv);
     let import = import.await?;
     let (results, waiting) = spool(call.services().settings().artifact_directory.clone());
     let (outgoing, answer) = body_writer(call.app.request_timeout);
@@ -102,7 +103,7 @@ pub(super) async fn export(mut call: Call, _body: Body) -> Result<Response, Stat
     };
     let customer = (claims == ClaimsForm::Customer).then(|| call.company()).transpose()?;
     let filter = ClaimFilter { customer, ..ClaimFilter::default() };
-    let mut export = call.services().export_claims(&call.actor, claims, filter);
+    let mut export = call.services().claims.export_claims(&call.actor, claims, filter);
     let (outgoing, answer) = body_writer(call.app.request_timeout);
     // An error in the first page can still be an answer of its own.
     let first = export.next_rows().await?;

@@ -63,7 +63,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let list = ("customers", call.principal.company());
     let after = call.page_after(&list, &token)?;
     let request = PageRequest { size: u32::try_from(size).ok(), after };
-    let page = call.services().customers_of(&call.principal, request).await?;
+    let page = call.services().tenancy.customers_of(&call.principal, request).await?;
     let customers = page.items.iter().map(|one| view::company(one, SeenBy::Itself)).collect();
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&CustomerListCustomersResponse { customers, next_page_token }))
@@ -72,7 +72,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 /// `customers.terms.accept`, a method of Unbox's own.
 pub(super) async fn accept_terms(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let company = call.services().set_terms(&call.actor, call.company()?, Terms::Accepted).await?;
+    let company = call.services().tenancy.set_terms(&call.actor, call.company()?, Terms::Accepted).await?;
     call.answer(&Written(&view::company(&company, SeenBy::Itself)))
 }
 
@@ -84,6 +84,7 @@ pub(super) async fn create_configuration(mut call: Call) -> Answer {
     let document = document(&call, &asked, None).await?;
     let created = call
         .services()
+        .catalogue
         .create_configuration_as(
             &call.actor,
             customer,
@@ -93,7 +94,7 @@ pub(super) async fn create_configuration(mut call: Call) -> Answer {
         )
         .await
         .map_err(rename_field)?;
-    let company = call.services().company(&call.actor, customer).await?;
+    let company = call.services().tenancy.company(&call.actor, customer).await?;
     call.answer(&Written(&view::configuration(&created, &company)))
 }
 
@@ -101,7 +102,7 @@ pub(super) async fn create_configuration(mut call: Call) -> Answer {
 pub(super) async fn list_configurations(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let customer = call.company()?;
-    let company = call.services().company(&call.actor, customer).await?;
+    let company = call.services().tenancy.company(&call.actor, customer).await?;
     let (services, by) = (call.services().clone(), call.actor.clone());
     streamed_list::answer(call, Configurations { services, by, company, after: None, is_end: false }).await
 }
@@ -125,7 +126,8 @@ impl StreamedList for Configurations {
             return Ok(Vec::new());
         }
         let request = PageRequest { size: Some(PART_CONFIGURATIONS), after: self.after.take() };
-        let page = self.services.list_configurations(&self.by, Some(self.company.id), request).await?;
+        let page =
+            self.services.catalogue.list_configurations(&self.by, Some(self.company.id), request).await?;
         (self.is_end, self.after) = (page.next.is_none(), page.next);
         Ok(page.items.iter().map(|one| view::configuration(one, &self.company)).collect())
     }
@@ -162,9 +164,13 @@ pub(super) async fn patch_configuration(mut call: Call) -> Answer {
         document: Some(document(&call, &next, kept).await?),
         default: if mask.contains("isDefault") { next.is_default } else { None },
     };
-    let changed =
-        call.services().update_configuration(&call.actor, was.id, change).await.map_err(rename_field)?;
-    let company = call.services().company(&call.actor, was.customer).await?;
+    let changed = call
+        .services()
+        .catalogue
+        .update_configuration(&call.actor, was.id, change)
+        .await
+        .map_err(rename_field)?;
+    let company = call.services().tenancy.company(&call.actor, was.customer).await?;
     call.answer(&Written(&view::configuration(&changed, &company)))
 }
 
@@ -190,7 +196,7 @@ fn copy_field(to: &mut Message, from: &Message, field: &str) {
 pub(super) async fn delete_configuration(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let (found, _) = find_named_configuration(&call).await?;
-    call.services().delete_configuration(&call.actor, found.id).await?;
+    call.services().catalogue.delete_configuration(&call.actor, found.id).await?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -198,11 +204,11 @@ pub(super) async fn delete_configuration(mut call: Call) -> Answer {
 async fn find_named_configuration(call: &Call) -> Result<(Configuration, Company), Status> {
     let customer = call.company()?;
     let id: ConfigurationId = call.id(1, "configuration")?;
-    let found = call.services().configuration(&call.actor, id).await?;
+    let found = call.services().catalogue.configuration(&call.actor, id).await?;
     if found.customer != customer {
         return Err(no_such("configuration"));
     }
-    Ok((found, call.services().company(&call.actor, customer).await?))
+    Ok((found, call.services().tenancy.company(&call.actor, customer).await?))
 }
 
 /// Builds the document from a message. The DPC comes from the catalogue, unless it is `kept`.
@@ -257,7 +263,7 @@ async fn catalogue_dpc(call: &Call, path: &str) -> Result<Dpc, Status> {
     if name.customer != call.company()? {
         return Err(wrong("It names another customer. List your own with customers.dpcs.list."));
     }
-    match call.services().dpc(name.dpc.as_str()).await {
+    match call.services().catalogue.dpc(name.dpc.as_str()).await {
         Ok(found) => Ok(found.dpc),
         Err(ServiceError::NotFound { .. }) => {
             Err(wrong("There is no such DPC. List what there is with customers.dpcs.list."))
@@ -297,13 +303,13 @@ pub(super) async fn list_devices(mut call: Call) -> Answer {
     let size = u32::try_from(if size == 0 { default_size } else { size }).unwrap_or_default();
     let customer = call.company()?;
     let after = call.page_after(&("devices", customer), &token)?;
-    let default = call.services().company(&call.actor, customer).await?.default_configuration;
+    let default = call.services().tenancy.company(&call.actor, customer).await?.default_configuration;
     let list = Devices {
         app: Arc::clone(&call.app),
         by: call.actor.clone(),
         customer,
         default,
-        now: call.services().current_time(),
+        now: call.services().now(),
         sees_resellers: call.sees_resellers(),
         wanted: size,
         after,
@@ -336,7 +342,8 @@ impl StreamedList for Devices {
             return Ok(Vec::new());
         }
         let services = &self.app.services;
-        let page = services.claims_of_customer(&self.by, self.customer, rows, self.after.take()).await?;
+        let page =
+            services.claims.claims_of_customer(&self.by, self.customer, rows, self.after.take()).await?;
         self.wanted -= rows;
         (self.is_end, self.after) = (page.next.is_none(), page.next);
         let seen = |claim| view::customer_device(claim, self.default, self.now, self.sees_resellers);
@@ -357,9 +364,9 @@ impl StreamedList for Devices {
 pub(super) async fn device(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id: ClaimId = call.id(1, "device")?;
-    let claim = call.services().claim_in_force(&call.actor, id).await.map_err(device_error)?;
-    let default = call.services().company(&call.actor, call.company()?).await?.default_configuration;
-    let (now, sees_resellers) = (call.services().current_time(), call.sees_resellers());
+    let claim = call.services().claims.claim_in_force(&call.actor, id).await.map_err(device_error)?;
+    let default = call.services().tenancy.company(&call.actor, call.company()?).await?.default_configuration;
+    let (now, sees_resellers) = (call.services().now(), call.sees_resellers());
     call.answer(&Written(&view::customer_device(&claim, default, now, sees_resellers)))
 }
 
@@ -376,7 +383,7 @@ pub(super) async fn apply_configuration(mut call: Call) -> Answer {
     }
     let id = find_claim_id(&call, &asked.device).await?;
     let configuration = Some(name.configuration);
-    let applied = call.services().set_claim_configuration(&call.actor, id, configuration).await;
+    let applied = call.services().claims.set_claim_configuration(&call.actor, id, configuration).await;
     applied.map_err(|error| match error {
         ServiceError::NotFound { what: "configuration", .. } => {
             Status::invalid_field("configuration", "The customer has no such configuration.")
@@ -391,7 +398,7 @@ pub(super) async fn remove_configuration(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: CustomerRemoveConfigurationRequest = call.message()?;
     let id = find_claim_id(&call, &asked.device).await?;
-    call.services().set_claim_configuration(&call.actor, id, None).await.map_err(device_error)?;
+    call.services().claims.set_claim_configuration(&call.actor, id, None).await.map_err(device_error)?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -400,7 +407,7 @@ pub(super) async fn unclaim(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: CustomerUnclaimDeviceRequest = call.message()?;
     let id = find_claim_id(&call, &asked.device).await?;
-    call.services().unclaim(&call.actor, id).await.map_err(device_error)?;
+    call.services().claims.unclaim(&call.actor, id).await.map_err(device_error)?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -411,7 +418,7 @@ async fn find_claim_id(call: &Call, device: &DeviceReference) -> Result<ClaimId,
     };
     let target = device.target().map_err(nested)?;
     let target = identifier::target(target, "device")?;
-    call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)
+    call.services().claims.resolve_claim_target(&call.actor, &target).await.map_err(device_error)
 }
 
 /// `customers.dpcs.list`
@@ -421,7 +428,7 @@ pub(super) async fn list_dpcs(mut call: Call) -> Answer {
     let mut dpcs = Vec::new();
     let mut after = None;
     loop {
-        let page = call.services().list_dpcs(PageRequest { size: Some(MAX_ROWS), after }).await?;
+        let page = call.services().catalogue.list_dpcs(PageRequest { size: Some(MAX_ROWS), after }).await?;
         dpcs.extend(page.items.iter().map(|one| view::dpc(one, customer)));
         after = page.next;
         if after.is_none() {

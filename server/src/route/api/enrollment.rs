@@ -62,9 +62,9 @@ pub(super) async fn list(mut call: Call) -> Answer {
         identifiers: identifier.as_deref().map(lookup_texts),
         waiting: waiting == Some(true),
     };
-    let total = call.services().count_devices(&call.actor, filter.clone()).await?;
+    let total = call.services().devices.count_devices(&call.actor, filter.clone()).await?;
     let request = PageRequest { size: Some(size), after };
-    let page = call.services().list_devices(&call.actor, filter, request).await?;
+    let page = call.services().devices.list_devices(&call.actor, filter, request).await?;
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let enrollments = page.items.iter().map(message).collect();
     let total_size = i32::try_from(total).unwrap_or(i32::MAX);
@@ -86,7 +86,7 @@ pub(super) async fn history(mut call: Call) -> Answer {
     let found = find_device(&call, call.id(1, "enrollment")?).await?.device;
     let list = ("history", found.id);
     let before = call.app.page_tokens.open(&list, &token)?;
-    let (happened, next) = call.services().device_history(&call.actor, &found, before, size).await?;
+    let (happened, next) = call.services().devices.device_history(&call.actor, &found, before, size).await?;
     let next_page_token = match next {
         Some(key) => call.app.page_tokens.issue(&list, key)?,
         None => String::new(),
@@ -102,14 +102,14 @@ pub(super) async fn history(mut call: Call) -> Answer {
 /// `customers.enrollments.approve`
 pub(super) async fn approve(mut call: Call) -> Answer {
     let (id, key) = find_key_to_decide(&mut call).await?;
-    call.services().approve_request(&call.actor, id, key).await.map_err(enrollment_error)?;
+    call.services().devices.approve_request(&call.actor, id, key).await.map_err(enrollment_error)?;
     answer_with_enrollment(&call, id).await
 }
 
 /// `customers.enrollments.refuse`
 pub(super) async fn refuse(mut call: Call) -> Answer {
     let (id, key) = find_key_to_decide(&mut call).await?;
-    call.services().refuse_request(&call.actor, id, key).await.map_err(enrollment_error)?;
+    call.services().devices.refuse_request(&call.actor, id, key).await.map_err(enrollment_error)?;
     answer_with_enrollment(&call, id).await
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn reenroll(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: EnrollmentRequest = call.message()?;
     let id = find_device_id(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    call.services().request_re_enrollment(&call.actor, id).await.map_err(enrollment_error)?;
+    call.services().devices.request_re_enrollment(&call.actor, id).await.map_err(enrollment_error)?;
     answer_with_enrollment(&call, id).await
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn disable(mut call: Call) -> Answer {
         return Err(Status::invalid_field("message", format!("{rule}.")));
     }
     let id = find_or_create_device(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    call.services().disable_device(&call.actor, id, message).await.map_err(enrollment_error)?;
+    call.services().devices.disable_device(&call.actor, id, message).await.map_err(enrollment_error)?;
     answer_with_enrollment(&call, id).await
 }
 
@@ -140,7 +140,7 @@ pub(super) async fn enable(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: EnrollmentRequest = call.message()?;
     let id = find_device_id(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    call.services().enable_device(&call.actor, id).await.map_err(enrollment_error)?;
+    call.services().devices.enable_device(&call.actor, id).await.map_err(enrollment_error)?;
     answer_with_enrollment(&call, id).await
 }
 
@@ -149,7 +149,7 @@ pub(super) async fn deprovision(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked: EnrollmentRequest = call.message()?;
     let id = find_or_create_device(&call, &asked.enrollment, asked.device.as_ref()).await?;
-    call.services().deprovision_device(&call.actor, id).await.map_err(enrollment_error)?;
+    call.services().devices.deprovision_device(&call.actor, id).await.map_err(enrollment_error)?;
     answer_with_enrollment(&call, id).await
 }
 
@@ -159,7 +159,7 @@ pub(super) async fn create_reset_ticket(mut call: Call) -> Answer {
     let asked: EnrollmentRequest = call.message()?;
     let id = find_or_create_device(&call, &asked.enrollment, asked.device.as_ref()).await?;
     let (secret, expires_at) =
-        call.services().mint_reset_ticket(&call.actor, id).await.map_err(enrollment_error)?;
+        call.services().devices.mint_reset_ticket(&call.actor, id).await.map_err(enrollment_error)?;
     let minted = CreateResetTicketResponse { reset_ticket: Some(secret), expire_time: Some(expires_at) };
     call.answer(&Written(&minted))
 }
@@ -187,7 +187,7 @@ async fn find_key_to_decide(call: &mut Call) -> Result<(DeviceId, Sha256), Statu
 
 /// Finds a device of the path's customer, with everything that belongs to it.
 async fn find_device(call: &Call, id: DeviceId) -> Result<DeviceView, Status> {
-    let view = call.services().device(&call.actor, id).await.map_err(enrollment_error)?;
+    let view = call.services().devices.device(&call.actor, id).await.map_err(enrollment_error)?;
     if view.device.customer == call.company()? { Ok(view) } else { Err(no_such("enrollment")) }
 }
 
@@ -200,7 +200,7 @@ async fn find_device_id(
     match find_referent(call, enrollment, device).await? {
         Referent::Enrollment(id) => Ok(id),
         Referent::Claim(claim) => {
-            let view = call.services().claim(&call.actor, claim).await.map_err(device_error)?;
+            let view = call.services().claims.claim(&call.actor, claim).await.map_err(device_error)?;
             view.device.map(|device| device.id).ok_or_else(|| no_such("enrollment"))
         }
     }
@@ -215,7 +215,7 @@ async fn find_or_create_device(
     match find_referent(call, enrollment, device).await? {
         Referent::Enrollment(id) => Ok(id),
         Referent::Claim(claim) => {
-            Ok(call.services().device_of_claim(&call.actor, claim).await.map_err(device_error)?.id)
+            Ok(call.services().devices.device_of_claim(&call.actor, claim).await.map_err(device_error)?.id)
         }
     }
 }
@@ -238,9 +238,13 @@ async fn find_referent(
                 Status::invalid(vec![violation])
             })?;
             let target = identifier::target(target, "device")?;
-            let claim =
-                call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)?;
-            call.services().claim_in_force(&call.actor, claim).await.map_err(device_error)?;
+            let claim = call
+                .services()
+                .claims
+                .resolve_claim_target(&call.actor, &target)
+                .await
+                .map_err(device_error)?;
+            call.services().claims.claim_in_force(&call.actor, claim).await.map_err(device_error)?;
             Ok(Referent::Claim(claim))
         }
         (_, Some(_)) => {

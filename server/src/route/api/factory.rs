@@ -32,7 +32,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let filter =
         FactoryFilter { company: Some(company), identifiers: identifier.as_deref().map(lookup_texts) };
     let request = PageRequest { size: Some(size), after };
-    let page = call.services().list_factory_records(&call.actor, filter, request).await?;
+    let page = call.services().factory.list_factory_records(&call.actor, filter, request).await?;
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let factory_records = page.items.iter().map(|one| message(&call, one)).collect();
     call.answer(&Written(&ListFactoryRecordsResponse { factory_records, next_page_token }))
@@ -42,7 +42,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 pub(super) async fn get(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id = call.id::<FactoryRecordId>(1, "factory record")?;
-    let found = call.services().factory_record(&call.actor, id).await?;
+    let found = call.services().factory.factory_record(&call.actor, id).await?;
     call.answer(&Written(&message(&call, &found)))
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 pub(super) async fn delete(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id = call.id::<FactoryRecordId>(1, "factory record")?;
-    call.services().delete_factory_record(&call.actor, id).await?;
+    call.services().factory.delete_factory_record(&call.actor, id).await?;
     call.answer(&Written(&Empty {}))
 }
 

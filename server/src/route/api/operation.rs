@@ -37,7 +37,7 @@ const RESPONSE: &str =
 pub(super) async fn get(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id: OperationId = call.id(0, "operation")?;
-    let operation = call.services().operation(&call.actor, id).await?;
+    let operation = call.services().claims.operation(&call.actor, id).await?;
     if operation.done_at.is_none() || operation.cancelled_at.is_some() {
         return call.answer(&Written(&message(&operation)));
     }
@@ -53,7 +53,8 @@ pub(super) async fn list(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let list = ("operations", call.principal.company());
     let after = call.page_after(&list, &token)?;
-    let page = call.services().list_operations(&call.actor, PageRequest { size: Some(size), after }).await?;
+    let page =
+        call.services().claims.list_operations(&call.actor, PageRequest { size: Some(size), after }).await?;
     let operations = page.items.iter().map(message).collect();
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListOperationsResponse { operations, next_page_token }))
@@ -63,7 +64,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 pub(super) async fn cancel(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id: OperationId = call.id(0, "operation")?;
-    call.services().cancel_operation(&call.actor, id).await?;
+    call.services().claims.cancel_operation(&call.actor, id).await?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -71,7 +72,7 @@ pub(super) async fn cancel(mut call: Call) -> Answer {
 pub(super) async fn delete(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id: OperationId = call.id(0, "operation")?;
-    call.services().delete_operation(&call.actor, id).await?;
+    call.services().claims.delete_operation(&call.actor, id).await?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -91,7 +92,7 @@ impl StreamedList for Ended {
 
     async fn next(&mut self) -> Result<Vec<PerDevice>, Status> {
         let of = &self.operation;
-        let part = self.services.operation_results(&self.by, of.id, self.read, PART_ITEMS).await?;
+        let part = self.services.claims.operation_results(&self.by, of.id, self.read, PART_ITEMS).await?;
         self.read += u32::try_from(part.len()).unwrap_or(u32::MAX);
         part.into_iter().map(|item| per_device(of.kind, item)).collect()
     }

@@ -21,7 +21,7 @@ pub(super) async fn check(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let devices = identities(&call.message::<CheckDevicesRequest>()?.devices)?;
     let good: Vec<HardwareIdentity> = devices.iter().flatten().cloned().collect();
-    let mut found = call.services().look_up_factory_devices(&call.actor, &good).await?.into_iter();
+    let mut found = call.services().factory.look_up_factory_devices(&call.actor, &good).await?.into_iter();
     let result = |device: Result<HardwareIdentity, String>| match device {
         Ok(_) => found.next().map(check_message).unwrap_or_default(),
         Err(problem) => DeviceCheck { standing: DeviceStanding::Invalid, problem, ..DeviceCheck::default() },
@@ -35,7 +35,7 @@ pub(super) async fn register(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let devices = identities(&call.message::<RegisterDevicesRequest>()?.devices)?;
     let good: Vec<HardwareIdentity> = devices.iter().flatten().cloned().collect();
-    let mut became = call.services().register_factory_devices(&call.actor, good).await?.into_iter();
+    let mut became = call.services().factory.register_factory_devices(&call.actor, good).await?.into_iter();
     let result = |device: Result<HardwareIdentity, String>| match device {
         Ok(_) => became.next().map(registration_message).unwrap_or_default(),
         Err(problem) => refused_registration(problem),

@@ -46,10 +46,10 @@ async fn exchange_token(app: &App, peer: &Peer, request: Request) -> Result<Toke
     let form = body::read_form(app, holders(peer), request, MAX_FORM_BYTES).await?;
     let _place = app.requests.try_acquire().map_err(|_| RouteError::Busy)?;
     let exchange = async {
-        let sign_in = app.services.verify_assertion(TokenRequest::parse(&form)?).await?;
+        let sign_in = app.services.tenancy.verify_assertion(TokenRequest::parse(&form)?).await?;
         // From here on the caller is known, and each token is a row for an hour.
         app.count_query(sign_in.account()).map_err(RouteError::TooMany)?;
-        Ok(app.services.issue_token(sign_in).await?)
+        Ok(app.services.tenancy.issue_token(sign_in).await?)
     };
     timeout(app.request_timeout, exchange).await.map_err(|_| RouteError::Busy)?
 }

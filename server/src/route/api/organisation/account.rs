@@ -103,7 +103,7 @@ async fn page(call: &mut Call, kind: AccountKind) -> Result<(Page<Account>, Stri
     let list = ("accounts", of, kind.name());
     let request = page_request(call, &list).await?;
     let of = AccountsOf::Company(of);
-    let page = call.services().list_accounts(&call.actor, of, Some(kind), request).await?;
+    let page = call.services().tenancy.list_accounts(&call.actor, of, Some(kind), request).await?;
     let next = call.next_page(&list, page.next.as_deref())?;
     Ok((page, next))
 }
@@ -119,7 +119,7 @@ async fn create(
         return Err(Status::invalid_field("state", advice));
     }
     let new = NewAccount { company: Some(call.company()?), holder, role: domain_role(role)? };
-    call.services().create_account(&call.actor, new).await.map_err(rename_field)
+    call.services().tenancy.create_account(&call.actor, new).await.map_err(rename_field)
 }
 
 async fn update(
@@ -140,13 +140,13 @@ async fn update(
         }
     };
     let change = AccountChange { name, role, disabled };
-    call.services().update_account(&call.actor, was.id, change).await.map_err(rename_field)
+    call.services().tenancy.update_account(&call.actor, was.id, change).await.map_err(rename_field)
 }
 
 async fn delete(mut call: Call, kind: AccountKind) -> Answer {
     call.no_more_parameters()?;
     let found = find_named_account(&call, kind).await?;
-    call.services().delete_account(&call.actor, found.id).await?;
+    call.services().tenancy.delete_account(&call.actor, found.id).await?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -167,7 +167,7 @@ pub(super) async fn find_account(
     kind: AccountKind,
 ) -> Result<Option<Account>, Status> {
     let organisation = call.company()?;
-    match call.services().account(&call.actor, id).await {
+    match call.services().tenancy.account(&call.actor, id).await {
         Ok(found) => Ok(Some(found).filter(|one| one.company == Some(organisation) && one.kind == kind)),
         Err(ServiceError::NotFound { .. }) => Ok(None),
         Err(other) => Err(other.into()),

@@ -40,7 +40,7 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let filter = take_filter(&mut call)?;
     let list = ("audit", format!("{filter:?}"));
     let request = page_request(&mut call, &list).await?;
-    let page = call.services().list_audit(&call.actor, filter, request).await?;
+    let page = call.services().tenancy.list_audit(&call.actor, filter, request).await?;
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     let audit_entries = page.items.into_iter().map(|one| view::audit_entry(organisation, one)).collect();
     call.answer(&Written(&ListAuditEntriesResponse { audit_entries, next_page_token }))
@@ -98,7 +98,7 @@ impl Export {
 
     async fn page(&self, after: Option<String>) -> Result<Page<Entry>, ServiceError> {
         let request = PageRequest { size: Some(MAX_ROWS), after };
-        self.services.list_audit(&self.by, self.filter.clone(), request).await
+        self.services.tenancy.list_audit(&self.by, self.filter.clone(), request).await
     }
 
     /// Formats the lines of a page; the first page begins with the names of the columns, if there are any.

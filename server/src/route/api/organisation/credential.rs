@@ -42,8 +42,9 @@ pub(in crate::route::api) async fn list_keys(mut call: Call) -> Answer {
     let (mut keys, mut after) = (Vec::new(), None);
     loop {
         let request = PageRequest { size: Some(MAX_ROWS), after };
-        let page = call.services().list_service_account_keys(&call.actor, account.id, request).await?;
-        let now = call.services().current_time();
+        let page =
+            call.services().tenancy.list_service_account_keys(&call.actor, account.id, request).await?;
+        let now = call.services().now();
         keys.extend(page.items.iter().map(|key| view::key(&account, key, now)));
         after = page.next;
         if after.is_none() {
@@ -59,10 +60,11 @@ pub(in crate::route::api) async fn create_key(mut call: Call) -> Answer {
     let asked: KeyMessage = call.message()?;
     let account = find_named_account(&call, AccountKind::ServiceAccount).await?;
     let services = call.services();
-    let now = services.current_time();
+    let now = services.now();
     let Some(public_key) = non_empty(asked.public_key) else {
         let base_url = find_base_url(&call, &asked.base_url)?;
         let made = services
+            .tenancy
             .create_service_account_key(&call.actor, account.id, &base_url, asked.expire_time)
             .await
             .map_err(rename_field)?;
@@ -74,6 +76,7 @@ pub(in crate::route::api) async fn create_key(mut call: Call) -> Answer {
         return Err(Status::invalid_field("baseUrl", rule));
     }
     let taken = services
+        .tenancy
         .add_service_account_key(&call.actor, account.id, &public_key, asked.expire_time)
         .await
         .map_err(rename_field)?;
@@ -90,10 +93,11 @@ pub(in crate::route::api) async fn rotate_key(mut call: Call) -> Answer {
     let base_url = find_base_url(&call, &asked.base_url)?;
     let services = call.services();
     let made = services
+        .tenancy
         .rotate_service_account_key(&call.actor, &old.id, &base_url, asked.overlap.unwrap_or_default())
         .await
         .map_err(rename_field)?;
-    let key = view::key(&account, &made.0, services.current_time());
+    let key = view::key(&account, &made.0, services.now());
     call.answer(&Written(&with_file(key, &made.1)?))
 }
 
@@ -103,7 +107,7 @@ pub(in crate::route::api) async fn delete_key(mut call: Call) -> Answer {
     let account = find_named_account(&call, AccountKind::ServiceAccount).await?;
     let id: String = call.id(2, "key")?;
     let key = find_key(&call, account.id, &id).await?.ok_or_else(|| no_such("key"))?;
-    call.services().revoke_service_account_key(&call.actor, &key.id).await?;
+    call.services().tenancy.revoke_service_account_key(&call.actor, &key.id).await?;
     call.answer(&Written(&Empty {}))
 }
 
@@ -117,8 +121,8 @@ pub(in crate::route::api) async fn list_api_keys(mut call: Call) -> Answer {
         Some(account) => KeysOf::Account(find_account_id(&call, &account).await?),
         None => KeysOf::Company(organisation),
     };
-    let page = call.services().list_api_keys(&call.actor, of, request).await?;
-    let now = call.services().current_time();
+    let page = call.services().tenancy.list_api_keys(&call.actor, of, request).await?;
+    let now = call.services().now();
     let api_keys = page.items.iter().map(|key| view::api_key(organisation, key, now)).collect();
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListApiKeysResponse { api_keys, next_page_token }))
@@ -130,7 +134,8 @@ pub(in crate::route::api) async fn create_api_key(mut call: Call) -> Answer {
     let asked: ApiKeyMessage = call.message()?;
     let account = find_account_id(&call, &asked.account).await?;
     let new = NewApiKey { account, name: asked.display_name, expires_at: asked.expire_time };
-    let (key, secret) = call.services().create_api_key(&call.actor, new).await.map_err(rename_field)?;
+    let (key, secret) =
+        call.services().tenancy.create_api_key(&call.actor, new).await.map_err(rename_field)?;
     answer_with_secret(&call, &key, secret)
 }
 
@@ -138,7 +143,7 @@ pub(in crate::route::api) async fn create_api_key(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn api_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let key = find_api_key(&call, call.id(1, "API key")?).await?.ok_or_else(|| no_such("API key"))?;
-    let now = call.services().current_time();
+    let now = call.services().now();
     call.answer(&Written(&view::api_key(call.company()?, &key, now)))
 }
 
@@ -154,7 +159,7 @@ pub(in crate::route::api) async fn rotate_api_key(mut call: Call) -> Answer {
         old.ok_or_else(|| Status::invalid_field("apiKeyId", "This organisation has no such API key."))?;
     let overlap = asked.overlap.unwrap_or_default();
     let (key, secret) =
-        call.services().rotate_api_key(&call.actor, old.id, overlap).await.map_err(rename_field)?;
+        call.services().tenancy.rotate_api_key(&call.actor, old.id, overlap).await.map_err(rename_field)?;
     answer_with_secret(&call, &key, secret)
 }
 
@@ -162,12 +167,12 @@ pub(in crate::route::api) async fn rotate_api_key(mut call: Call) -> Answer {
 pub(in crate::route::api) async fn delete_api_key(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let key = find_api_key(&call, call.id(1, "API key")?).await?.ok_or_else(|| no_such("API key"))?;
-    call.services().revoke_api_key(&call.actor, key.id).await?;
+    call.services().tenancy.revoke_api_key(&call.actor, key.id).await?;
     call.answer(&Written(&Empty {}))
 }
 
 fn answer_with_secret(call: &Call, key: &ApiKey, secret: Secret) -> Answer {
-    let now = call.services().current_time();
+    let now = call.services().now();
     let message = view::api_key(call.company()?, key, now);
     call.answer(&Written(&ApiKeyMessage { key_string: secret, ..message }))
 }
@@ -180,7 +185,7 @@ fn with_file(key: KeyMessage, file: &ServiceAccountKeyFile) -> Result<KeyMessage
 /// Finds a key of this service account.
 async fn find_key(call: &Call, account: AccountId, id: &str) -> Result<Option<ServiceAccountKey>, Status> {
     let Ok(id) = id.parse::<KeyId>() else { return Ok(None) };
-    match call.services().service_account_key(&call.actor, &id).await {
+    match call.services().tenancy.service_account_key(&call.actor, &id).await {
         Ok(found) => Ok(Some(found).filter(|key| key.account == account)),
         Err(ServiceError::NotFound { .. }) => Ok(None),
         Err(other) => Err(other.into()),
@@ -190,7 +195,7 @@ async fn find_key(call: &Call, account: AccountId, id: &str) -> Result<Option<Se
 /// Finds an API key of the path's organisation.
 async fn find_api_key(call: &Call, id: ApiKeyId) -> Result<Option<ApiKey>, Status> {
     let organisation = call.company()?;
-    match call.services().api_key(&call.actor, id).await {
+    match call.services().tenancy.api_key(&call.actor, id).await {
         Ok(found) => Ok(Some(found).filter(|key| key.company == Some(organisation))),
         Err(ServiceError::NotFound { .. }) => Ok(None),
         Err(other) => Err(other.into()),

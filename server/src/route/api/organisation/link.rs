@@ -26,8 +26,8 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let id = call.company()?;
     let list = ("links", id);
     let request = page_request(&mut call, &list).await?;
-    let of = call.services().company(&call.actor, id).await?;
-    let page = call.services().list_links(&call.actor, &of, request).await?;
+    let of = call.services().tenancy.company(&call.actor, id).await?;
+    let page = call.services().tenancy.list_links(&call.actor, &of, request).await?;
     let links = page.items.iter().map(|link| view::link(&of, link)).collect();
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListLinksResponse { links, next_page_token }))
@@ -42,7 +42,7 @@ pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
         return Err(Status::invalid_field("organisation", "A value is required."));
     };
     let (company, customer) = order_ends(&of, other);
-    let linked = call.services().set_works_for(&call.actor, company, customer, true).await;
+    let linked = call.services().tenancy.set_works_for(&call.actor, company, customer, true).await;
     linked.map_err(|error| match error {
         ServiceError::NotFound { .. } => Status::invalid_field("organisation", missing_link_rule(&of)),
         other => other.into(),
@@ -58,13 +58,13 @@ pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
     let of = find_decider(&call).await?;
     find_link(&call, &of, other).await?.ok_or_else(|| no_such("link"))?;
     let (company, customer) = order_ends(&of, other);
-    call.services().set_works_for(&call.actor, company, customer, false).await?;
+    call.services().tenancy.set_works_for(&call.actor, company, customer, false).await?;
     call.answer(&Written(&Empty {}))
 }
 
 /// Returns the organisation of the path, if the caller may decide about its links.
 async fn find_decider(call: &Call) -> Result<Company, Status> {
-    let of = call.services().company(&call.actor, call.company()?).await?;
+    let of = call.services().tenancy.company(&call.actor, call.company()?).await?;
     if of.kind == CompanyKind::Customer || call.actor.scope() == Scope::Operator {
         return Ok(of);
     }
@@ -89,6 +89,6 @@ fn missing_link_rule(of: &Company) -> &'static str {
 async fn find_link(call: &Call, of: &Company, other: CompanyId) -> Result<Option<Link>, Status> {
     let before = (other.get() - 1).to_string();
     let request = PageRequest { size: Some(1), after: Some(before) };
-    let page = call.services().list_links(&call.actor, of, request).await?;
+    let page = call.services().tenancy.list_links(&call.actor, of, request).await?;
     Ok(page.items.into_iter().find(|link| link.other.id == other))
 }

@@ -35,7 +35,8 @@ pub(in crate::route::api) async fn list(mut call: Call) -> Answer {
     let kind = call.own.text("kind")?.map(|word| parse_kind(&word)).transpose()?;
     let list = ("organisations", call.principal.company(), kind.map(CompanyKind::name));
     let request = page_request(&mut call, &list).await?;
-    let page = call.services().list_companies(&call.actor, CompanyFilter::of_kind(kind), request).await?;
+    let page =
+        call.services().tenancy.list_companies(&call.actor, CompanyFilter::of_kind(kind), request).await?;
     let organisations = page.items.iter().map(view::organisation).collect();
     let next_page_token = call.next_page(&list, page.next.as_deref())?;
     call.answer(&Written(&ListOrganisationsResponse { organisations, next_page_token }))
@@ -71,14 +72,14 @@ pub(in crate::route::api) async fn create(mut call: Call) -> Answer {
         workspace: non_empty(asked.google_workspace_customer_id),
         device_protection: asked.device_protection,
     };
-    let created = call.services().create_company(&call.actor, new).await.map_err(rename_field)?;
+    let created = call.services().tenancy.create_company(&call.actor, new).await.map_err(rename_field)?;
     answer_named(&call, &created, true).await
 }
 
 /// `organisations.get`
 pub(in crate::route::api) async fn get(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    let found = call.services().company(&call.actor, call.company()?).await?;
+    let found = call.services().tenancy.company(&call.actor, call.company()?).await?;
     call.answer(&Written(&view::organisation(&found)))
 }
 
@@ -88,7 +89,7 @@ pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
     let asked: Message = call.patch(&mask)?;
     let id = call.company()?;
     if mask.contains("kind") {
-        let was = call.services().company(&call.actor, id).await?;
+        let was = call.services().tenancy.company(&call.actor, id).await?;
         check_unchanged("kind", view::company_kind(asked.kind) == Some(was.kind))?;
     }
     let terms = match (mask.contains("termsStatus"), asked.terms_status) {
@@ -111,14 +112,18 @@ pub(in crate::route::api) async fn patch(mut call: Call) -> Answer {
         factory_keys: mask.contains("factoryKeysAllowed").then_some(asked.factory_keys_allowed),
         parent: mask.contains("parent").then(|| asked.parent.map(|parent| parent.organisation)),
     };
-    let changed = call.services().update_company(&call.actor, id, change).await.map_err(rename_field)?;
+    let changed =
+        call.services().tenancy.update_company(&call.actor, id, change).await.map_err(rename_field)?;
     answer_named(&call, &changed, mask.contains("displayName")).await
 }
 
 /// Answers with an organisation; with a new name, also with the warning about it.
 async fn answer_named(call: &Call, company: &Company, is_new: bool) -> Answer {
-    let alike =
-        if is_new { call.services().confusable_name_warning(&call.actor, company).await? } else { None };
+    let alike = if is_new {
+        call.services().tenancy.confusable_name_warning(&call.actor, company).await?
+    } else {
+        None
+    };
     let organisation = Message { warnings: alike.into_iter().collect(), ..view::organisation(company) };
     call.answer(&Written(&organisation))
 }
@@ -126,7 +131,7 @@ async fn answer_named(call: &Call, company: &Company, is_new: bool) -> Answer {
 /// `organisations.delete`
 pub(in crate::route::api) async fn delete(mut call: Call) -> Answer {
     call.no_more_parameters()?;
-    call.services().delete_company(&call.actor, call.company()?).await?;
+    call.services().tenancy.delete_company(&call.actor, call.company()?).await?;
     call.answer(&Written(&Empty {}))
 }
 

@@ -40,7 +40,7 @@ pub(in crate::route::api) async fn claim(mut call: Call) -> Answer {
     let partner = call.company()?;
     let asked = PartnerClaim::from(call.message::<ClaimDeviceRequest>()?);
     let new = Owners::default().claim(&call, asked).await?.map_err(|refused| refused.status)?;
-    let claim = call.services().register_device(&call.actor, new).await.map_err(claim_error)?;
+    let claim = call.services().claims.register_device(&call.actor, new).await.map_err(claim_error)?;
     let device_name = PartnerDeviceName { partner, device: claim.id }.to_string();
     call.answer(&Written(&ClaimDeviceResponse { device_id: Some(claim.id), device_name }))
 }
@@ -75,13 +75,21 @@ pub(in crate::route::api) async fn unclaim(mut call: Call) -> Answer {
     let asked = PartnerUnclaim::from(call.message::<UnclaimDeviceRequest>()?);
     match release(&call, &asked).map_err(|refused| refused.status)? {
         Work::Unclaim { target, until } => {
-            let id =
-                call.services().resolve_claim_target(&call.actor, &target).await.map_err(device_error)?;
+            let id = call
+                .services()
+                .claims
+                .resolve_claim_target(&call.actor, &target)
+                .await
+                .map_err(device_error)?;
             match until {
                 Some(until) => drop(
-                    call.services().set_vacation(&call.actor, id, Some(until)).await.map_err(device_error)?,
+                    call.services()
+                        .claims
+                        .set_vacation(&call.actor, id, Some(until))
+                        .await
+                        .map_err(device_error)?,
                 ),
-                None => call.services().unclaim(&call.actor, id).await.map_err(device_error)?,
+                None => call.services().claims.unclaim(&call.actor, id).await.map_err(device_error)?,
             }
         }
         _ => return Err(Status::internal()),
@@ -105,7 +113,8 @@ pub(in crate::route::api) async fn metadata(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let device: ClaimId = call.id(1, "device")?;
     let changes = call.message::<UpdateDeviceMetadataRequest>()?.device_metadata.entries;
-    let claim = call.services().update_metadata(&call.actor, device, changes).await.map_err(device_error)?;
+    let claim =
+        call.services().claims.update_metadata(&call.actor, device, changes).await.map_err(device_error)?;
     call.answer(&Written(&DeviceMetadata { entries: claim.metadata.entries().clone() }))
 }
 
@@ -127,7 +136,7 @@ pub(in crate::route::api) async fn update_metadata_async(mut call: Call, body: B
 }
 
 async fn start(call: Call, kind: OperationKind, items: ItemSpool) -> Answer {
-    let started = call.services().start_operation(&call.actor, kind, items).await?;
+    let started = call.services().claims.start_operation(&call.actor, kind, items).await?;
     call.answer(&Written(&operation::message(&started)))
 }
 

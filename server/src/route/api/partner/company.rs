@@ -27,9 +27,13 @@ pub(in crate::route::api) async fn create_customer(mut call: Call) -> Answer {
     };
     let owners = emails("customer.ownerEmails", &asked.owner_emails)?;
     let admins = emails("customer.adminEmails", &asked.admin_emails)?;
-    let created =
-        call.services().create_customer(&call.actor, new, owners, admins).await.map_err(rename_field)?;
-    let alike = call.services().confusable_name_warning(&call.actor, &created).await?;
+    let created = call
+        .services()
+        .tenancy
+        .create_customer(&call.actor, new, owners, admins)
+        .await
+        .map_err(rename_field)?;
+    let alike = call.services().tenancy.confusable_name_warning(&call.actor, &created).await?;
     let created = view::company(&created, SeenBy::Partner(call.company()?));
     call.answer(&Written(&company::Company { warnings: alike.into_iter().collect(), ..created }))
 }
@@ -81,7 +85,7 @@ pub(in crate::route::api) async fn list_vendors(mut call: Call) -> Answer {
 /// `partners.vendors.customers.list`
 pub(in crate::route::api) async fn list_vendor_customers(mut call: Call) -> Answer {
     let (partner, vendor) = (call.company()?, call.id(1, "vendor")?);
-    let customers = call.services().as_vendor(&call.actor, vendor).await?;
+    let customers = call.services().tenancy.as_vendor(&call.actor, vendor).await?;
     let filter = CompanyFilter {
         kind: Some(CompanyKind::Customer),
         served_by: Some(vendor),
@@ -124,8 +128,8 @@ async fn find_companies_as(
     let size = u32::try_from(size).ok().filter(|size| *size > 0).unwrap_or(MAX_ROWS);
     call.hold_rows(size).await?;
     let request = PageRequest { size: Some(size), after };
-    let total = call.services().count_companies(by, filter.clone()).await?;
-    let page = call.services().list_companies(by, filter, request).await?;
+    let total = call.services().tenancy.count_companies(by, filter.clone()).await?;
+    let page = call.services().tenancy.list_companies(by, filter, request).await?;
     let next = call.next_page(&list, page.next.as_deref())?;
     Ok(Companies { items: page.items, next, total: i32::try_from(total).unwrap_or(i32::MAX) })
 }

@@ -26,8 +26,8 @@ const MAX_OWNERS: usize = 1000;
 pub(in crate::route::api) async fn device(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let id: ClaimId = call.id(1, "device")?;
-    let claim = call.services().claim_in_force(&call.actor, id).await.map_err(device_error)?;
-    let now = call.services().current_time();
+    let claim = call.services().claims.claim_in_force(&call.actor, id).await.map_err(device_error)?;
+    let now = call.services().now();
     call.answer(&Written(&view::partner_device(&claim, call.company()?, now)))
 }
 
@@ -40,8 +40,9 @@ pub(in crate::route::api) async fn find_by_identifier(mut call: Call) -> Answer 
     let partner = call.company()?;
     let list = ("by identifier", partner, wanted.iter().map(ToString::to_string).collect::<Vec<_>>());
     let after = call.app.page_tokens.open(&list, &asked.page_token)?.unwrap_or_default();
-    let found = call.services().claims_by_identifiers(&call.actor, &wanted).await.map_err(device_error)?;
-    let now = call.services().current_time();
+    let found =
+        call.services().claims.claims_by_identifiers(&call.actor, &wanted).await.map_err(device_error)?;
+    let now = call.services().now();
     let rest: Vec<_> = found.iter().filter(|claim| claim.id.get() > after).collect();
     let devices: Vec<_> =
         rest.iter().take(limit as usize).map(|claim| view::partner_device(claim, partner, now)).collect();
@@ -79,9 +80,9 @@ pub(in crate::route::api) async fn find_by_owner(mut call: Call) -> Answer {
         return call.answer(&Written(&FindDevicesByOwnerResponse::default()));
     }
     let after = after.and_then(|id| ClaimId::new(id).ok());
-    let found = call.services().claims_of_reseller(&call.actor, &customers, after, limit).await;
+    let found = call.services().claims.claims_of_reseller(&call.actor, &customers, after, limit).await;
     let found = found.map_err(device_error)?;
-    let now = call.services().current_time();
+    let now = call.services().now();
     let devices = found.claims.iter().map(|claim| view::partner_device(claim, partner, now)).collect();
     let next_page_token = match found.next {
         Some(claim) => call.app.page_tokens.issue(&list, claim.get())?,
@@ -96,7 +97,14 @@ pub(in crate::route::api) async fn sim_lock_state(mut call: Call) -> Answer {
     call.no_more_parameters()?;
     let asked = call.message::<GetDeviceSimLockStateRequest>()?;
     let wanted = asked.device_identifier.identifiers("deviceIdentifier")?;
-    if call.services().claims_by_identifiers(&call.actor, &wanted).await.map_err(device_error)?.is_empty() {
+    if call
+        .services()
+        .claims
+        .claims_by_identifiers(&call.actor, &wanted)
+        .await
+        .map_err(device_error)?
+        .is_empty()
+    {
         return Err(device_error(ServiceError::not_found("device", "with these identifiers")));
     }
     call.answer(&Written(&GetDeviceSimLockStateResponse { sim_lock_state: SimLockState::Unlocked }))

@@ -84,7 +84,8 @@ impl Owners {
         if let Some(known) = self.0.get(workspace) {
             return Ok(*known);
         }
-        let found = call.services().company_of_workspace(&call.actor, workspace).await?.map(|one| one.id);
+        let found =
+            call.services().tenancy.company_of_workspace(&call.actor, workspace).await?.map(|one| one.id);
         self.0.insert(workspace.to_owned(), found);
         Ok(found)
     }
@@ -141,7 +142,8 @@ impl Owners {
             (true, true) => {
                 wrong(ItemStatus::InvalidToken, "Devices of DEVICE_TYPE_CHROME_OS are claimed with a token.")
             }
-            (true, false) => match call.services().token_standing(&call.actor, customer, token).await {
+            (true, false) => match call.services().devices.token_standing(&call.actor, customer, token).await
+            {
                 Ok(Some(TokenStanding::Valid)) => Ok(Ok(())),
                 Ok(Some(_)) => wrong(ItemStatus::RevokedToken, "The token has been revoked, or has expired."),
                 Ok(None) => wrong(ItemStatus::InvalidToken, "The token is none of this customer's."),
@@ -194,7 +196,7 @@ pub(super) fn release(call: &Call, asked: &PartnerUnclaim) -> Result<Work, Refus
     let target = identifier::target(asked.target()?, "")?;
     let wrong =
         |field, rule| Err(Refused::new(ItemStatus::OtherError, Reason::InvalidParameter, field, rule));
-    let now = call.services().current_time();
+    let now = call.services().now();
     let until = match (asked.vacation_mode_days, asked.vacation_mode_expire_time) {
         (0, until) => until,
         (days, None) if (1..=MAX_VACATION_DAYS).contains(&days) => {

@@ -1,0 +1,21 @@
+//! What factories' test stations register, and the keys that claims get from there.
+
+mod records;
+mod registration;
+
+pub(super) use registration::WithKey;
+pub use registration::{Claimed, DeviceStanding, MAX_STATION_DEVICES, Registered, Registration};
+
+use super::core::Core;
+
+/// What factories register.
+#[derive(Clone)]
+pub struct Factory {
+    core: Core,
+}
+
+impl Factory {
+    pub(super) fn new(core: Core) -> Self {
+        Self { core }
+    }
+}
