@@ -44,7 +44,7 @@ impl Api {
     async fn with(settings: &str) -> Self {
         let server = TestServer::with(settings).await;
         let by = &server.operator;
-        let create = async |new| server.services().create_company(by, new).await.unwrap().id;
+        let create = async |new| server.services().tenancy.create_company(by, new).await.unwrap().id;
         let partner = create(NewCompany::new(CompanyKind::Reseller, "Boxes")).await;
         let other = create(NewCompany::new(CompanyKind::Reseller, "Crates")).await;
         let vendor = NewCompany::new(CompanyKind::Vendor, "Bits");
@@ -53,7 +53,7 @@ impl Api {
         let stranger = create(NewCompany::new(CompanyKind::Customer, "Bolt")).await;
         let customer = server.customer();
         for company in [partner, other, vendor, emm] {
-            server.services().set_works_for(by, company, customer, true).await.unwrap();
+            server.services().tenancy.set_works_for(by, company, customer, true).await.unwrap();
         }
         let mut api = Self { server, partner, vendor, customer, emm, keys: BTreeMap::new() };
         for (name, company, role) in [
@@ -82,9 +82,10 @@ impl Api {
     async fn key(&self, company: Option<CompanyId>, role: Role, name: &str) -> String {
         let (services, by) = (self.server.services(), &self.server.operator);
         let holder = NewHolder::ServiceAccount { name: name.replace(' ', "-") };
-        let account = services.create_account(by, NewAccount { company, holder, role }).await.unwrap().id;
+        let account =
+            services.tenancy.create_account(by, NewAccount { company, holder, role }).await.unwrap().id;
         let new = NewApiKey { account, name: "test".to_owned(), expires_at: None };
-        services.create_api_key(by, new).await.unwrap().1.expose().to_owned()
+        services.tenancy.create_api_key(by, new).await.unwrap().1.expose().to_owned()
     }
 
     pub(crate) async fn send(&self, who: &str, method: Method, path: &str, body: Value) -> Response {
@@ -199,7 +200,7 @@ async fn whoever_may_not_call_a_method_is_refused_and_nothing_changes() {
         }
     }
     assert_eq!(api.server.everything().await, before);
-    let audit = api.server.services().list_audit(
+    let audit = api.server.services().tenancy.list_audit(
         &api.server.operator,
         AuditFilter::default(),
         PageRequest::default(),
@@ -311,7 +312,7 @@ async fn a_chromebook_is_claimed_by_what_its_maker_certifies_and_with_a_token() 
         configuration: None,
         expires_at: None,
     };
-    let (_, token) = api.server.services().create_token(&api.server.operator, new).await.unwrap();
+    let (_, token) = api.server.services().devices.create_token(&api.server.operator, new).await.unwrap();
     let identifier = json!({
         "deviceType": "DEVICE_TYPE_CHROME_OS", "serialNumber": "NXABC", "chromeOsAttestedDeviceId": "NXABC",
         "model": "Chromebook Acer Spin 311 (R722T)",

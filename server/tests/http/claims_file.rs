@@ -42,7 +42,8 @@ impl Api {
 
 async fn claims(server: &TestServer) -> Vec<String> {
     let page = PageRequest { size: Some(1000), after: None };
-    let all = server.services().list_claims(&server.operator, ClaimFilter::default(), page).await.unwrap();
+    let all =
+        server.services().claims.list_claims(&server.operator, ClaimFilter::default(), page).await.unwrap();
     all.items.into_iter().map(|claim| format!("{claim:?}")).collect()
 }
 
@@ -86,7 +87,8 @@ async fn what_was_exported_is_imported_again() {
 async fn a_file_that_cannot_be_used_is_refused_and_changes_nothing() {
     let api = Api::start().await;
     let stranger = NewCompany::new(CompanyKind::Customer, "Stranger");
-    let stranger = api.server.services().create_company(&api.server.operator, stranger).await.unwrap().id;
+    let stranger =
+        api.server.services().tenancy.create_company(&api.server.operator, stranger).await.unwrap().id;
     let (partner, customer) = (api.partner_path("devices:import"), api.customer_path("devices:import"));
     let row = format!("{HEADER},,SN1,Gateway 3,Acme,ZERO_TOUCH,{stranger}\n");
     for (who, path, kind, file, expected, says) in [

@@ -359,8 +359,8 @@ async fn an_export_of_any_length_is_whole() {
     let api = Api::start().await;
     for _ in 0..1100 {
         let (services, by) = (api.server.services(), &api.server.operator);
-        services.set_works_for(by, api.emm, api.customer, false).await.unwrap();
-        services.set_works_for(by, api.emm, api.customer, true).await.unwrap();
+        services.tenancy.set_works_for(by, api.emm, api.customer, false).await.unwrap();
+        services.tenancy.set_works_for(by, api.emm, api.customer, true).await.unwrap();
     }
     let path = api.own("/auditEntries:export?action=company_linked");
     let lines = api.send("customer", Method::GET, &path, Value::Null).await.text().await.unwrap();

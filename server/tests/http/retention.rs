@@ -41,13 +41,13 @@ fn rows<const N: usize>(server: &TestServer, tables: [&str; N]) -> [i64; N] {
 async fn finish_operation(server: &TestServer) {
     let (services, by) = (server.services(), &server.operator);
     let reseller = NewCompany::new(CompanyKind::Reseller, "Boxes");
-    let boxes = Actor::of_reseller("Boxes", services.create_company(by, reseller).await.unwrap().id);
-    let mut spool = services.item_spool().unwrap();
+    let boxes = Actor::of_reseller("Boxes", services.tenancy.create_company(by, reseller).await.unwrap().id);
+    let mut spool = services.claims.item_spool().unwrap();
     let refused = ItemResult::failure(ItemStatus::InvalidSectionType, "INVALID_SECTION_TYPE", "Not here.");
     spool.push(&Item { echo: "{}".to_owned(), work: Work::Refused(refused) }).unwrap();
-    let id = services.start_operation(&boxes, OperationKind::Claim, spool).await.unwrap().id;
+    let id = services.claims.start_operation(&boxes, OperationKind::Claim, spool).await.unwrap().id;
     let ended = async {
-        while services.operation(&boxes, id).await.unwrap().done_at.is_none() {
+        while services.claims.operation(&boxes, id).await.unwrap().done_at.is_none() {
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -68,10 +68,10 @@ async fn what_was_kept_long_enough_goes_without_anybody_asking() {
     let report = Report { generation: Generation(1), entries: vec![entry], outcome: None };
     assert_eq!(server.post(&device.client, REPORT_PATH, &report).await.status().as_u16(), 200);
     let ended = server.claim(&TestDevice::new("PF0XYZAB")).await;
-    services.unclaim(by, ended).await.unwrap();
+    services.claims.unclaim(by, ended).await.unwrap();
     let upload =
         NewUpload { customer: server.customer(), name: "x".to_owned(), size: Some(50), expected: None };
-    services.start_upload(by, upload).await.unwrap();
+    services.catalogue.start_upload(by, upload).await.unwrap();
     finish_operation(&server).await;
     let [claims, reports, operations, uploads, audited] = rows(&server, TABLES);
     assert_eq!([claims, reports, operations, uploads], [2, 1, 1, 1]);

@@ -110,12 +110,13 @@ impl TestServer {
         let operator = Actor::operator("test");
         let services = server.services();
         let customer = services
+            .tenancy
             .create_company(&operator, NewCompany::new(CompanyKind::Customer, "Acme AG"))
             .await
             .unwrap()
             .id;
         let configuration =
-            services.create_configuration(&operator, customer, "kiosk", DOCUMENT).await.unwrap().id;
+            services.catalogue.create_configuration(&operator, customer, "kiosk", DOCUMENT).await.unwrap().id;
         Self { server, layout, customer, configuration, operator, _dir: dir }
     }
 
@@ -296,12 +297,12 @@ impl TestServer {
             metadata: Metadata::default(),
             protected: false,
         };
-        self.services().create_claim(&self.operator, new).await.unwrap().id
+        self.services().claims.create_claim(&self.operator, new).await.unwrap().id
     }
 
     pub(crate) async fn artifact(&self, bytes: &'static [u8]) -> Sha256 {
         let upload = ArtifactUpload::for_all_customers("test", bytes);
-        self.services().add_artifact(&self.operator, upload).await.unwrap().sha256
+        self.services().catalogue.add_artifact(&self.operator, upload).await.unwrap().sha256
     }
 
     /// Says hello; returns the exact bytes of it, and the challenge.
@@ -364,8 +365,11 @@ impl TestServer {
     }
 
     pub(crate) async fn devices(&self) -> Vec<String> {
-        let all =
-            self.services().list_devices(&self.operator, DeviceFilter::default(), PageRequest::default());
+        let all = self.services().devices.list_devices(
+            &self.operator,
+            DeviceFilter::default(),
+            PageRequest::default(),
+        );
         all.await.unwrap().items.into_iter().map(|device| format!("{device:?}")).collect()
     }
 
@@ -374,24 +378,28 @@ impl TestServer {
             action: Some(unbox_server::domain::audit::Action::Granted),
             ..AuditFilter::default()
         };
-        let granted =
-            self.services().list_audit(&self.operator, granted, PageRequest::default()).await.unwrap();
+        let granted = self
+            .services()
+            .tenancy
+            .list_audit(&self.operator, granted, PageRequest::default())
+            .await
+            .unwrap();
         let (services, by) = (self.services(), &self.operator);
-        let companies = services.list_companies(by, CompanyFilter::default(), PageRequest::default());
-        let accounts = services.list_accounts(by, AccountsOf::Anybody, None, PageRequest::default());
+        let companies = services.tenancy.list_companies(by, CompanyFilter::default(), PageRequest::default());
+        let accounts = services.tenancy.list_accounts(by, AccountsOf::Anybody, None, PageRequest::default());
         let (companies, accounts) = (companies.await.unwrap().items, accounts.await.unwrap().items);
         let mut credentials_and_links = Vec::new();
         for account in &accounts {
             let of = KeysOf::Account(account.id);
-            let keys = services.list_api_keys(by, of, PageRequest::default()).await.unwrap().items;
+            let keys = services.tenancy.list_api_keys(by, of, PageRequest::default()).await.unwrap().items;
             // Not when they were used.
             credentials_and_links
                 .extend(keys.iter().map(|key| format!("{} {:?}", key.id, (key.expires_at, key.revoked_at))));
-            let keys = services.list_service_account_keys(by, account.id, PageRequest::default());
+            let keys = services.tenancy.list_service_account_keys(by, account.id, PageRequest::default());
             credentials_and_links.extend(keys.await.unwrap().items.iter().map(|key| format!("{key:?}")));
         }
         for company in &companies {
-            let links = services.list_links(by, company, PageRequest::default()).await.unwrap().items;
+            let links = services.tenancy.list_links(by, company, PageRequest::default()).await.unwrap().items;
             credentials_and_links
                 .extend(links.iter().map(|link| format!("{} {}", company.id, link.other.id)));
         }

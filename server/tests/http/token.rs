@@ -28,11 +28,11 @@ impl World {
         let server = TestServer::with(settings).await;
         let (services, by) = (server.services(), &server.operator);
         let new = NewCompany::new(CompanyKind::Reseller, "Resale");
-        let company = Some(services.create_company(by, new).await.unwrap().id);
+        let company = Some(services.tenancy.create_company(by, new).await.unwrap().id);
         let holder = NewHolder::ServiceAccount { name: "order-system".to_owned() };
         let account = NewAccount { company, holder, role: Role::Admin };
-        let account = services.create_account(by, account).await.unwrap();
-        let key = services.add_service_account_key(by, account.id, PUBLIC_KEY, None).await.unwrap();
+        let account = services.tenancy.create_account(by, account).await.unwrap();
+        let key = services.tenancy.add_service_account_key(by, account.id, PUBLIC_KEY, None).await.unwrap();
         Self { email: account.email.to_string(), key: key.id.to_string(), server }
     }
 
@@ -55,7 +55,7 @@ impl World {
 
     async fn audit(&self) -> Vec<Entry> {
         let (services, by) = (self.server.services(), &self.server.operator);
-        services.list_audit(by, AuditFilter::default(), PageRequest::default()).await.unwrap().items
+        services.tenancy.list_audit(by, AuditFilter::default(), PageRequest::default()).await.unwrap().items
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_service_account_gets_a_token_that_opens_its_part_of_the_api() {
         let expected =
             json!({"access_token": null, "token_type": "Bearer", "expires_in": 3600, "scope": scope});
         assert_eq!(body, expected);
-        let principal = world.server.services().authenticate(&token).await.unwrap();
+        let principal = world.server.services().tenancy.authenticate(&token).await.unwrap();
         assert_eq!((principal.name.as_str(), principal.role), ("order-system", Role::Admin));
     }
 }

@@ -73,31 +73,39 @@ fn role(role: Role) -> AccountChange {
 async fn an_account_is_created_changed_and_deleted(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
-    let owner =
-        services.create_account(by, user(world.customer, " IT@Acme.Example ", Role::Owner)).await.unwrap();
+    let owner = services
+        .tenancy
+        .create_account(by, user(world.customer, " IT@Acme.Example ", Role::Owner))
+        .await
+        .unwrap();
     assert_eq!((owner.email.as_str(), owner.name.as_str()), ("it@acme.example", "it@acme.example"));
-    let robot =
-        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
+    let robot = services
+        .tenancy
+        .create_account(by, program(Some(world.customer), "robot", Role::Viewer))
+        .await
+        .unwrap();
     assert_eq!(robot.email.as_str(), format!("robot@{}.unbox.invalid", world.customer));
     for text in ["IT@acme.example", &owner.id.to_string()] {
-        assert_eq!(services.find_account(by, text).await.unwrap(), owner);
+        assert_eq!(services.tenancy.find_account(by, text).await.unwrap(), owner);
     }
     let change = AccountChange { name: Some("Ada".to_owned()), ..role(Role::Owner) };
-    let owner = services.update_account(by, owner.id, change).await.unwrap();
+    let owner = services.tenancy.update_account(by, owner.id, change).await.unwrap();
     assert_eq!(owner.name.as_str(), "Ada");
-    let robot = services.update_account(by, robot.id, role(Role::Owner)).await.unwrap();
-    services.disable_account(by, robot.id).await.unwrap();
-    services.disable_account(by, robot.id).await.unwrap();
-    services.enable_account(by, robot.id).await.unwrap();
-    services.delete_account(by, owner.id).await.unwrap();
-    not_found(services.account(by, owner.id).await);
-    let listed =
-        services.list_accounts(by, AccountsOf::Company(world.customer), None, PageRequest::default()).await;
+    let robot = services.tenancy.update_account(by, robot.id, role(Role::Owner)).await.unwrap();
+    services.tenancy.disable_account(by, robot.id).await.unwrap();
+    services.tenancy.disable_account(by, robot.id).await.unwrap();
+    services.tenancy.enable_account(by, robot.id).await.unwrap();
+    services.tenancy.delete_account(by, owner.id).await.unwrap();
+    not_found(services.tenancy.account(by, owner.id).await);
+    let listed = services
+        .tenancy
+        .list_accounts(by, AccountsOf::Company(world.customer), None, PageRequest::default())
+        .await;
     assert_eq!(listed.unwrap().items.iter().collect::<Vec<_>>(), [&robot]);
 
     let about = async |account: AccountId| -> Vec<Action> {
         let filter = AuditFilter { subjects: vec![Subject::Account(account)], ..AuditFilter::default() };
-        let entries = services.list_audit(by, filter, PageRequest::default()).await.unwrap().items;
+        let entries = services.tenancy.list_audit(by, filter, PageRequest::default()).await.unwrap().items;
         assert!(entries.iter().all(|one| one.customer == Some(world.customer) && one.actor == "test"));
         entries.iter().rev().map(|one| one.action).collect()
     };
@@ -114,12 +122,14 @@ async fn an_account_is_created_changed_and_deleted(db: TestDatabase) {
 async fn an_account_that_could_not_be_used_is_refused(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by, customer) = (&world.services, &world.by, world.customer);
-    let owner = services.create_account(by, user(customer, "it@acme.example", Role::Owner)).await.unwrap();
-    let robot = services.create_account(by, program(Some(customer), "robot", Role::Admin)).await.unwrap();
+    let owner =
+        services.tenancy.create_account(by, user(customer, "it@acme.example", Role::Owner)).await.unwrap();
+    let robot =
+        services.tenancy.create_account(by, program(Some(customer), "robot", Role::Admin)).await.unwrap();
     let elsewhere = world.other_customer("Bolt").await;
-    services.create_account(by, user(elsewhere, "it@acme.example", Role::Owner)).await.unwrap();
+    services.tenancy.create_account(by, user(elsewhere, "it@acme.example", Role::Owner)).await.unwrap();
     let before = world.db.snapshot().await;
-    let create = async |new| services.create_account(by, new).await;
+    let create = async |new| services.tenancy.create_account(by, new).await;
     conflict(create(user(customer, "IT@ACME.example", Role::Viewer)).await, "already");
     conflict(create(program(Some(customer), "robot", Role::Viewer)).await, "already");
     invalid(create(user(customer, "nobody", Role::Viewer)).await, "email");
@@ -127,32 +137,33 @@ async fn an_account_that_could_not_be_used_is_refused(db: TestDatabase) {
     invalid(create(program(Some(customer), "A robot", Role::Viewer)).await, "name");
     not_found(create(user("1".parse().unwrap(), "a@b.example", Role::Viewer)).await);
     let named = AccountChange { name: Some("a\nb".to_owned()), ..AccountChange::default() };
-    invalid(services.update_account(by, owner.id, named.clone()).await, "name");
+    invalid(services.tenancy.update_account(by, owner.id, named.clone()).await, "name");
     let named = AccountChange { name: Some("other".to_owned()), ..named };
-    invalid(services.update_account(by, robot.id, named).await, "name");
-    conflict(services.find_account(by, "it@acme.example").await, "several companies");
-    not_found(services.find_account(by, "it@acme").await);
-    not_found(services.delete_account(by, "1".parse().unwrap()).await);
+    invalid(services.tenancy.update_account(by, robot.id, named).await, "name");
+    conflict(services.tenancy.find_account(by, "it@acme.example").await, "several companies");
+    not_found(services.tenancy.find_account(by, "it@acme").await);
+    not_found(services.tenancy.delete_account(by, "1".parse().unwrap()).await);
     assert_eq!(world.db.snapshot().await, before);
 }
 
 async fn a_company_keeps_an_owner(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
-    let create =
-        async |email, role| services.create_account(by, user(world.customer, email, role)).await.unwrap();
+    let create = async |email, role| {
+        services.tenancy.create_account(by, user(world.customer, email, role)).await.unwrap()
+    };
     let owner = create("a@acme.example", Role::Owner).await;
     let second = create("b@acme.example", Role::Owner).await;
-    services.disable_account(by, second.id).await.unwrap();
+    services.tenancy.disable_account(by, second.id).await.unwrap();
     let before = world.db.snapshot().await;
-    conflict(services.update_account(by, owner.id, role(Role::Admin)).await, "last owner");
-    conflict(services.disable_account(by, owner.id).await, "last owner");
-    conflict(services.delete_account(by, owner.id).await, "last owner");
+    conflict(services.tenancy.update_account(by, owner.id, role(Role::Admin)).await, "last owner");
+    conflict(services.tenancy.disable_account(by, owner.id).await, "last owner");
+    conflict(services.tenancy.delete_account(by, owner.id).await, "last owner");
     assert_eq!(world.db.snapshot().await, before);
-    services.enable_account(by, second.id).await.unwrap();
-    services.update_account(by, owner.id, role(Role::Viewer)).await.unwrap();
-    let operators = services.create_account(by, program(None, "backup", Role::Owner)).await.unwrap();
-    services.delete_account(by, operators.id).await.unwrap();
+    services.tenancy.enable_account(by, second.id).await.unwrap();
+    services.tenancy.update_account(by, owner.id, role(Role::Viewer)).await.unwrap();
+    let operators = services.tenancy.create_account(by, program(None, "backup", Role::Owner)).await.unwrap();
+    services.tenancy.delete_account(by, operators.id).await.unwrap();
 }
 
 async fn two_owners_who_demote_each_other_leave_one(db: TestDatabase) {
@@ -160,11 +171,11 @@ async fn two_owners_who_demote_each_other_leave_one(db: TestDatabase) {
     let (services, by) = (&world.services, &world.by);
     for round in 0..4 {
         let company = world.other_customer(&format!("Customer {round}")).await;
-        let a = services.create_account(by, user(company, "a@x.example", Role::Owner)).await.unwrap();
-        let b = services.create_account(by, user(company, "b@x.example", Role::Owner)).await.unwrap();
+        let a = services.tenancy.create_account(by, user(company, "a@x.example", Role::Owner)).await.unwrap();
+        let b = services.tenancy.create_account(by, user(company, "b@x.example", Role::Owner)).await.unwrap();
         let (one, other) = tokio::join!(
-            services.update_account(by, a.id, role(Role::Viewer)),
-            services.delete_account(by, b.id),
+            services.tenancy.update_account(by, a.id, role(Role::Viewer)),
+            services.tenancy.delete_account(by, b.id),
         );
         assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
     }
@@ -173,78 +184,95 @@ async fn two_owners_who_demote_each_other_leave_one(db: TestDatabase) {
 async fn nobody_makes_an_account_mightier_than_their_own(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by, customer) = (&world.services, &world.by, world.customer);
-    let owner = services.create_account(by, user(customer, "it@acme.example", Role::Owner)).await.unwrap();
-    services.create_account(by, user(customer, "it2@acme.example", Role::Owner)).await.unwrap();
-    let robot = services.create_account(by, program(Some(customer), "robot", Role::Owner)).await.unwrap();
-    let viewer = services.create_account(by, user(customer, "v@acme.example", Role::Viewer)).await.unwrap();
-    let (owners_key, _) = services.create_api_key(by, api_key(&owner)).await.unwrap();
-    let key = services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
+    let owner =
+        services.tenancy.create_account(by, user(customer, "it@acme.example", Role::Owner)).await.unwrap();
+    services.tenancy.create_account(by, user(customer, "it2@acme.example", Role::Owner)).await.unwrap();
+    let robot =
+        services.tenancy.create_account(by, program(Some(customer), "robot", Role::Owner)).await.unwrap();
+    let viewer =
+        services.tenancy.create_account(by, user(customer, "v@acme.example", Role::Viewer)).await.unwrap();
+    let (owners_key, _) = services.tenancy.create_api_key(by, api_key(&owner)).await.unwrap();
+    let key = services.tenancy.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
     let before = world.db.snapshot().await;
     let admin = Actor::of_customer("admin", customer).with_role(Role::Admin);
     let looks = Actor::of_customer("viewer", customer).with_role(Role::Viewer);
     too_low(
-        services.create_account(&admin, user(customer, "x@acme.example", Role::Owner)).await,
+        services.tenancy.create_account(&admin, user(customer, "x@acme.example", Role::Owner)).await,
         Role::Owner,
     );
-    too_low(services.update_account(&admin, viewer.id, role(Role::Owner)).await, Role::Owner);
-    too_low(services.update_account(&admin, owner.id, role(Role::Viewer)).await, Role::Owner);
-    too_low(services.disable_account(&admin, owner.id).await, Role::Owner);
-    too_low(services.delete_account(&admin, owner.id).await, Role::Owner);
-    too_low(services.create_api_key(&admin, api_key(&owner)).await, Role::Owner);
-    too_low(services.rotate_api_key(&admin, owners_key.id, Duration::ZERO).await, Role::Owner);
-    too_low(services.revoke_api_key(&admin, owners_key.id).await, Role::Owner);
-    too_low(services.add_service_account_key(&admin, robot.id, PUBLIC_KEY, None).await, Role::Owner);
+    too_low(services.tenancy.update_account(&admin, viewer.id, role(Role::Owner)).await, Role::Owner);
+    too_low(services.tenancy.update_account(&admin, owner.id, role(Role::Viewer)).await, Role::Owner);
+    too_low(services.tenancy.disable_account(&admin, owner.id).await, Role::Owner);
+    too_low(services.tenancy.delete_account(&admin, owner.id).await, Role::Owner);
+    too_low(services.tenancy.create_api_key(&admin, api_key(&owner)).await, Role::Owner);
+    too_low(services.tenancy.rotate_api_key(&admin, owners_key.id, Duration::ZERO).await, Role::Owner);
+    too_low(services.tenancy.revoke_api_key(&admin, owners_key.id).await, Role::Owner);
+    too_low(services.tenancy.add_service_account_key(&admin, robot.id, PUBLIC_KEY, None).await, Role::Owner);
     let base = "https://enroll.example.com".parse().unwrap();
-    too_low(services.create_service_account_key(&admin, robot.id, &base, None).await, Role::Owner);
-    too_low(services.revoke_service_account_key(&admin, &key.id).await, Role::Owner);
+    too_low(services.tenancy.create_service_account_key(&admin, robot.id, &base, None).await, Role::Owner);
+    too_low(services.tenancy.revoke_service_account_key(&admin, &key.id).await, Role::Owner);
     too_low(
-        services.create_account(&looks, user(customer, "x@acme.example", Role::Viewer)).await,
+        services.tenancy.create_account(&looks, user(customer, "x@acme.example", Role::Viewer)).await,
         Role::Admin,
     );
-    too_low(services.disable_account(&looks, viewer.id).await, Role::Admin);
-    too_low(services.create_api_key(&looks, api_key(&viewer)).await, Role::Admin);
+    too_low(services.tenancy.disable_account(&looks, viewer.id).await, Role::Admin);
+    too_low(services.tenancy.create_api_key(&looks, api_key(&viewer)).await, Role::Admin);
     assert_eq!(world.db.snapshot().await, before);
-    assert_eq!(services.account(&looks, owner.id).await.unwrap(), owner);
-    services.update_account(&admin, viewer.id, role(Role::Admin)).await.unwrap();
-    services.create_api_key(&admin, api_key(&viewer)).await.unwrap();
+    assert_eq!(services.tenancy.account(&looks, owner.id).await.unwrap(), owner);
+    services.tenancy.update_account(&admin, viewer.id, role(Role::Admin)).await.unwrap();
+    services.tenancy.create_api_key(&admin, api_key(&viewer)).await.unwrap();
 }
 
 async fn a_company_neither_sees_nor_changes_accounts_of_others(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
     let bolt = world.other_customer("Bolt").await;
-    let reseller =
-        services.create_company(by, NewCompany::new(CompanyKind::Reseller, "Resale")).await.unwrap().id;
-    let robot =
-        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
-    let operators = services.create_account(by, program(None, "robot", Role::Viewer)).await.unwrap();
-    let (api, _) = services.create_api_key(by, api_key(&robot)).await.unwrap();
-    let key = services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
+    let reseller = services
+        .tenancy
+        .create_company(by, NewCompany::new(CompanyKind::Reseller, "Resale"))
+        .await
+        .unwrap()
+        .id;
+    let robot = services
+        .tenancy
+        .create_account(by, program(Some(world.customer), "robot", Role::Viewer))
+        .await
+        .unwrap();
+    let operators = services.tenancy.create_account(by, program(None, "robot", Role::Viewer)).await.unwrap();
+    let (api, _) = services.tenancy.create_api_key(by, api_key(&robot)).await.unwrap();
+    let key = services.tenancy.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
     // A reseller that works for the customer sees the customer, and not its accounts.
-    services.set_works_for(by, reseller, world.customer, true).await.unwrap();
+    services.tenancy.set_works_for(by, reseller, world.customer, true).await.unwrap();
     let before = world.db.snapshot().await;
     for stranger in &[Actor::of_customer("stranger", bolt), Actor::of_reseller("stranger", reseller)] {
         let base = "https://enroll.example.com".parse().unwrap();
         for id in [robot.id, operators.id] {
-            not_found(services.account(stranger, id).await);
-            not_found(services.find_account(stranger, &id.to_string()).await);
-            not_found(services.update_account(stranger, id, role(Role::Owner)).await);
-            not_found(services.disable_account(stranger, id).await);
-            not_found(services.enable_account(stranger, id).await);
-            not_found(services.delete_account(stranger, id).await);
-            not_found(services.list_api_keys(stranger, KeysOf::Account(id), PageRequest::default()).await);
-            not_found(services.create_api_key(stranger, NewApiKey { account: id, ..api_key(&robot) }).await);
-            not_found(services.create_service_account_key(stranger, id, &base, None).await);
-            not_found(services.add_service_account_key(stranger, id, PUBLIC_KEY, None).await);
-            not_found(services.list_service_account_keys(stranger, id, PageRequest::default()).await);
+            not_found(services.tenancy.account(stranger, id).await);
+            not_found(services.tenancy.find_account(stranger, &id.to_string()).await);
+            not_found(services.tenancy.update_account(stranger, id, role(Role::Owner)).await);
+            not_found(services.tenancy.disable_account(stranger, id).await);
+            not_found(services.tenancy.enable_account(stranger, id).await);
+            not_found(services.tenancy.delete_account(stranger, id).await);
+            not_found(
+                services.tenancy.list_api_keys(stranger, KeysOf::Account(id), PageRequest::default()).await,
+            );
+            not_found(
+                services.tenancy.create_api_key(stranger, NewApiKey { account: id, ..api_key(&robot) }).await,
+            );
+            not_found(services.tenancy.create_service_account_key(stranger, id, &base, None).await);
+            not_found(services.tenancy.add_service_account_key(stranger, id, PUBLIC_KEY, None).await);
+            not_found(services.tenancy.list_service_account_keys(stranger, id, PageRequest::default()).await);
         }
-        not_found(services.rotate_api_key(stranger, api.id, Duration::ZERO).await);
-        not_found(services.revoke_api_key(stranger, api.id).await);
-        not_found(services.revoke_service_account_key(stranger, &key.id).await);
-        not_found(services.create_account(stranger, program(Some(world.customer), "x", Role::Viewer)).await);
-        let operators = services.create_account(stranger, program(None, "x", Role::Viewer)).await;
+        not_found(services.tenancy.rotate_api_key(stranger, api.id, Duration::ZERO).await);
+        not_found(services.tenancy.revoke_api_key(stranger, api.id).await);
+        not_found(services.tenancy.revoke_service_account_key(stranger, &key.id).await);
+        not_found(
+            services.tenancy.create_account(stranger, program(Some(world.customer), "x", Role::Viewer)).await,
+        );
+        let operators = services.tenancy.create_account(stranger, program(None, "x", Role::Viewer)).await;
         assert!(matches!(operators, Err(ServiceError::OperatorOnly)));
-        let seen = services.list_accounts(stranger, AccountsOf::Anybody, None, PageRequest::default()).await;
+        let seen =
+            services.tenancy.list_accounts(stranger, AccountsOf::Anybody, None, PageRequest::default()).await;
         assert!(seen.unwrap().items.is_empty());
     }
     assert_eq!(world.db.snapshot().await, before);
@@ -253,33 +281,41 @@ async fn a_company_neither_sees_nor_changes_accounts_of_others(db: TestDatabase)
 async fn an_api_key_is_shown_once_and_rotated_with_an_overlap(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
-    let robot =
-        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
+    let robot = services
+        .tenancy
+        .create_account(by, program(Some(world.customer), "robot", Role::Viewer))
+        .await
+        .unwrap();
     let new = NewApiKey { expires_at: Some(START.plus(HOUR * 48)), ..api_key(&robot) };
-    let (first, secret) = services.create_api_key(by, new).await.unwrap();
+    let (first, secret) = services.tenancy.create_api_key(by, new).await.unwrap();
     assert!(secret.expose().starts_with(&first.prefix) && secret.expose().len() == 4 + 64);
-    let opens = async |secret: &Secret| services.authenticate(secret).await.is_ok();
+    let opens = async |secret: &Secret| services.tenancy.authenticate(secret).await.is_ok();
     assert!(opens(&secret).await);
 
     world.clock.advance(HOUR);
-    let (second, newer) = services.rotate_api_key(by, first.id, HOUR).await.unwrap();
+    let (second, newer) = services.tenancy.rotate_api_key(by, first.id, HOUR).await.unwrap();
     assert_eq!(second.expires_at, Some(START.plus(HOUR * 49)));
     assert_eq!(second.name, first.name);
     assert!(opens(&secret).await && opens(&newer).await);
     world.clock.advance(HOUR);
     assert!(!opens(&secret).await && opens(&newer).await);
-    conflict(services.rotate_api_key(by, first.id, HOUR).await, "not in force");
+    conflict(services.tenancy.rotate_api_key(by, first.id, HOUR).await, "not in force");
 
-    let (third, newest) = services.rotate_api_key(by, second.id, Duration::ZERO).await.unwrap();
+    let (third, newest) = services.tenancy.rotate_api_key(by, second.id, Duration::ZERO).await.unwrap();
     assert!(!opens(&newer).await && opens(&newest).await);
-    services.revoke_api_key(by, third.id).await.unwrap();
-    services.revoke_api_key(by, third.id).await.unwrap();
+    services.tenancy.revoke_api_key(by, third.id).await.unwrap();
+    services.tenancy.revoke_api_key(by, third.id).await.unwrap();
     assert!(!opens(&newest).await);
 
-    let listed =
-        services.list_api_keys(by, KeysOf::Account(robot.id), PageRequest::default()).await.unwrap().items;
+    let listed = services
+        .tenancy
+        .list_api_keys(by, KeysOf::Account(robot.id), PageRequest::default())
+        .await
+        .unwrap()
+        .items;
     assert_eq!(listed.len(), 3);
-    let audit = services.list_audit(by, AuditFilter::default(), PageRequest::default()).await.unwrap();
+    let audit =
+        services.tenancy.list_audit(by, AuditFilter::default(), PageRequest::default()).await.unwrap();
     let everything = format!("{:?} {:?} {audit:?}", world.db.snapshot().await, listed);
     for secret in [&secret, &newer, &newest] {
         assert!(!everything.contains(&secret.expose()[12..]));
@@ -296,39 +332,64 @@ async fn an_api_key_is_shown_once_and_rotated_with_an_overlap(db: TestDatabase) 
 async fn credentials_that_could_not_be_used_are_refused(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
-    let person =
-        services.create_account(by, user(world.customer, "it@acme.example", Role::Admin)).await.unwrap();
-    let robot =
-        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
-    let (key, _) = services.create_api_key(by, api_key(&person)).await.unwrap();
+    let person = services
+        .tenancy
+        .create_account(by, user(world.customer, "it@acme.example", Role::Admin))
+        .await
+        .unwrap();
+    let robot = services
+        .tenancy
+        .create_account(by, program(Some(world.customer), "robot", Role::Viewer))
+        .await
+        .unwrap();
+    let (key, _) = services.tenancy.create_api_key(by, api_key(&person)).await.unwrap();
     for _ in 0..MAX_CREDENTIALS {
-        services.create_api_key(by, api_key(&robot)).await.unwrap();
-        services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
+        services.tenancy.create_api_key(by, api_key(&robot)).await.unwrap();
+        services.tenancy.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await.unwrap();
     }
     let before = world.db.snapshot().await;
-    conflict(services.create_api_key(by, api_key(&robot)).await, "Revoke one first");
-    conflict(services.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await, "Revoke one first");
+    conflict(services.tenancy.create_api_key(by, api_key(&robot)).await, "Revoke one first");
+    conflict(
+        services.tenancy.add_service_account_key(by, robot.id, PUBLIC_KEY, None).await,
+        "Revoke one first",
+    );
     let base = "https://enroll.example.com".parse().unwrap();
-    conflict(services.create_service_account_key(by, person.id, &base, None).await, "service account");
-    conflict(services.create_service_account_key(by, robot.id, &base, None).await, "Revoke one first");
-    conflict(services.add_service_account_key(by, person.id, PUBLIC_KEY, None).await, "service account");
-    invalid(services.add_service_account_key(by, robot.id, "x", None).await, "public_key");
-    invalid(services.add_service_account_key(by, robot.id, PUBLIC_KEY, Some(START)).await, "expires_at");
+    conflict(
+        services.tenancy.create_service_account_key(by, person.id, &base, None).await,
+        "service account",
+    );
+    conflict(
+        services.tenancy.create_service_account_key(by, robot.id, &base, None).await,
+        "Revoke one first",
+    );
+    conflict(
+        services.tenancy.add_service_account_key(by, person.id, PUBLIC_KEY, None).await,
+        "service account",
+    );
+    invalid(services.tenancy.add_service_account_key(by, robot.id, "x", None).await, "public_key");
     invalid(
-        services.create_api_key(by, NewApiKey { name: "a\nb".to_owned(), ..api_key(&person) }).await,
+        services.tenancy.add_service_account_key(by, robot.id, PUBLIC_KEY, Some(START)).await,
+        "expires_at",
+    );
+    invalid(
+        services.tenancy.create_api_key(by, NewApiKey { name: "a\nb".to_owned(), ..api_key(&person) }).await,
         "name",
     );
     let expired = NewApiKey { expires_at: Some(START), ..api_key(&person) };
-    invalid(services.create_api_key(by, expired).await, "expires_at");
-    invalid(services.rotate_api_key(by, key.id, HOUR * 24 * 31).await, "overlap");
-    not_found(services.rotate_api_key(by, ApiKeyId::new(1).unwrap(), HOUR).await);
-    not_found(services.revoke_api_key(by, ApiKeyId::new(1).unwrap()).await);
-    not_found(services.revoke_service_account_key(by, &KeyId::new([0; 20])).await);
+    invalid(services.tenancy.create_api_key(by, expired).await, "expires_at");
+    invalid(services.tenancy.rotate_api_key(by, key.id, HOUR * 24 * 31).await, "overlap");
+    not_found(services.tenancy.rotate_api_key(by, ApiKeyId::new(1).unwrap(), HOUR).await);
+    not_found(services.tenancy.revoke_api_key(by, ApiKeyId::new(1).unwrap()).await);
+    not_found(services.tenancy.revoke_service_account_key(by, &KeyId::new([0; 20])).await);
     assert_eq!(world.db.snapshot().await, before);
-    let full =
-        services.list_api_keys(by, KeysOf::Account(robot.id), PageRequest::default()).await.unwrap().items;
-    conflict(services.rotate_api_key(by, full[0].id, HOUR).await, "Revoke one first");
-    services.rotate_api_key(by, full[0].id, Duration::ZERO).await.unwrap();
+    let full = services
+        .tenancy
+        .list_api_keys(by, KeysOf::Account(robot.id), PageRequest::default())
+        .await
+        .unwrap()
+        .items;
+    conflict(services.tenancy.rotate_api_key(by, full[0].id, HOUR).await, "Revoke one first");
+    services.tenancy.rotate_api_key(by, full[0].id, Duration::ZERO).await.unwrap();
 }
 
 async fn an_organisation_has_a_bounded_number_of_accounts(db: TestDatabase) {
@@ -337,37 +398,51 @@ async fn an_organisation_has_a_bounded_number_of_accounts(db: TestDatabase) {
     let services = world.server_with(9, |settings| settings.accounts = MOST as u64);
     let new = |at: usize| program(Some(world.customer), &format!("robot-{at}"), Role::Viewer);
     for at in 0..MOST {
-        services.create_account(&world.by, new(at)).await.unwrap();
+        services.tenancy.create_account(&world.by, new(at)).await.unwrap();
     }
     let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
-    let boxes = services.create_company(&world.by, boxes).await.unwrap().id;
+    let boxes = services.tenancy.create_company(&world.by, boxes).await.unwrap().id;
     let before = world.db.snapshot().await;
     let refused = "This organisation has 3 accounts, which is the most. Delete one first.";
-    conflict(services.create_account(&world.by, new(MOST)).await, refused);
+    conflict(services.tenancy.create_account(&world.by, new(MOST)).await, refused);
     let people = |what: &str, count: usize| {
         (0..count).map(|at| format!("{what}-{at}@bolt.example").parse().unwrap()).collect::<Vec<_>>()
     };
     let bolt = || NewCompany::new(CompanyKind::Customer, "Bolt");
     let reseller = Actor::of_reseller("boxes", boxes);
     let (owners, admins) = (people("owner", MOST), people("admin", 1));
-    conflict(services.create_customer(&reseller, bolt(), owners.clone(), admins).await, "which is the most");
+    conflict(
+        services.tenancy.create_customer(&reseller, bolt(), owners.clone(), admins).await,
+        "which is the most",
+    );
     assert_eq!(world.db.snapshot().await, before);
-    services.create_customer(&reseller, bolt(), owners, Vec::new()).await.unwrap();
-    services.create_account(&world.by, program(None, "the-operators-own", Role::Viewer)).await.unwrap();
-    let listed =
-        services.list_accounts(&world.by, AccountsOf::Company(world.customer), None, PageRequest::default());
+    services.tenancy.create_customer(&reseller, bolt(), owners, Vec::new()).await.unwrap();
+    services
+        .tenancy
+        .create_account(&world.by, program(None, "the-operators-own", Role::Viewer))
+        .await
+        .unwrap();
+    let listed = services.tenancy.list_accounts(
+        &world.by,
+        AccountsOf::Company(world.customer),
+        None,
+        PageRequest::default(),
+    );
     let first = listed.await.unwrap().items[0].id;
-    services.delete_account(&world.by, first).await.unwrap();
-    services.create_account(&world.by, new(MOST)).await.unwrap();
+    services.tenancy.delete_account(&world.by, first).await.unwrap();
+    services.tenancy.create_account(&world.by, new(MOST)).await.unwrap();
 }
 
 async fn a_key_file_is_what_client_libraries_read(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
-    let robot =
-        services.create_account(by, program(Some(world.customer), "robot", Role::Viewer)).await.unwrap();
+    let robot = services
+        .tenancy
+        .create_account(by, program(Some(world.customer), "robot", Role::Viewer))
+        .await
+        .unwrap();
     let base = "https://enroll.example.com:8443/".parse().unwrap();
-    let (key, file) = services.create_service_account_key(by, robot.id, &base, None).await.unwrap();
+    let (key, file) = services.tenancy.create_service_account_key(by, robot.id, &base, None).await.unwrap();
     assert!(!format!("{file:?}").contains("PRIVATE"));
     let mut file = serde_json::to_value(file).unwrap();
     let private = file["private_key"].take();

@@ -31,11 +31,11 @@ fn bytes_for(customer: Option<CompanyId>, bytes: &'static [u8]) -> ArtifactUploa
 }
 
 async fn add(world: &World, customer: Option<CompanyId>, bytes: &'static [u8]) -> Artifact {
-    world.services.add_artifact(&world.by, bytes_for(customer, bytes)).await.unwrap()
+    world.services.catalogue.add_artifact(&world.by, bytes_for(customer, bytes)).await.unwrap()
 }
 
 async fn seen(world: &World, by: &Actor, of: ArtifactsOf) -> Vec<(Option<CompanyId>, Sha256)> {
-    let page = world.services.list_artifacts(by, of, PageRequest::default()).await.unwrap();
+    let page = world.services.catalogue.list_artifacts(by, of, PageRequest::default()).await.unwrap();
     page.items.into_iter().map(|one| (one.customer, one.sha256)).collect()
 }
 
@@ -61,14 +61,14 @@ async fn the_same_bytes_of_two_customers_are_one_file_until_the_last_gives_them_
         assert_eq!(add(&world, owner, BYTES).await, first, "the same bytes again are the same artifact");
     }
     let digest = Sha256::of(BYTES);
-    let path = world.services.artifact_path(digest);
+    let path = world.services.catalogue.artifact_path(digest);
     let files = || fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(files().filter(|name| *name != ".parts").count(), 1);
     assert_eq!(fs::read_dir(path.parent().unwrap().join(".parts")).unwrap().count(), 0);
     for owner in owners {
         assert_eq!(fs::read(&path).unwrap(), BYTES);
-        world.services.delete_artifact(&world.by, owner, digest).await.unwrap();
-        let gone = world.services.delete_artifact(&world.by, owner, digest).await;
+        world.services.catalogue.delete_artifact(&world.by, owner, digest).await.unwrap();
+        let gone = world.services.catalogue.delete_artifact(&world.by, owner, digest).await;
         assert!(matches!(gone, Err(ServiceError::OperatorOnly | ServiceError::NotFound { .. })));
     }
     assert!(!path.exists());
@@ -95,18 +95,24 @@ async fn a_customer_sees_its_own_artifacts_and_the_shared_ones(db: TestDatabase)
     let before = world.db.snapshot().await;
     let services = &world.services;
     for customer in [Some(world.customer), Some(bolt)] {
-        refused(services.artifact(&ann, customer, others.sha256).await, "There is no artifact");
+        refused(services.catalogue.artifact(&ann, customer, others.sha256).await, "There is no artifact");
         refused(
-            services.delete_artifact(&ann, customer, others.sha256).await,
+            services.catalogue.delete_artifact(&ann, customer, others.sha256).await,
             if customer == Some(bolt) { "There is no customer" } else { "There is no artifact" },
         );
     }
-    assert_eq!(services.artifact(&ann, Some(world.customer), shared.sha256).await.unwrap(), shared);
-    refused(services.delete_artifact(&ann, Some(world.customer), shared.sha256).await, "Only the operator");
-    refused(services.delete_artifact(&ann, None, shared.sha256).await, "Only the operator");
-    refused(services.add_artifact(&ann, bytes_for(None, b"x")).await, "Only the operator");
-    refused(services.add_artifact(&ann, bytes_for(Some(bolt), b"x")).await, "There is no customer");
-    refused(services.delete_artifact(&boxes, Some(bolt), others.sha256).await, "There is no customer");
+    assert_eq!(services.catalogue.artifact(&ann, Some(world.customer), shared.sha256).await.unwrap(), shared);
+    refused(
+        services.catalogue.delete_artifact(&ann, Some(world.customer), shared.sha256).await,
+        "Only the operator",
+    );
+    refused(services.catalogue.delete_artifact(&ann, None, shared.sha256).await, "Only the operator");
+    refused(services.catalogue.add_artifact(&ann, bytes_for(None, b"x")).await, "Only the operator");
+    refused(services.catalogue.add_artifact(&ann, bytes_for(Some(bolt), b"x")).await, "There is no customer");
+    refused(
+        services.catalogue.delete_artifact(&boxes, Some(bolt), others.sha256).await,
+        "There is no customer",
+    );
     assert_eq!(world.db.snapshot().await, before);
 }
 
@@ -119,20 +125,20 @@ async fn a_configuration_names_only_what_its_customer_may_name(db: TestDatabase)
     let (services, ann) = (&world.services, acme(&world));
     let before = world.db.snapshot().await;
     let create = async |name: &str, bytes: &[u8]| {
-        services.create_configuration(&ann, world.customer, name, &document(bytes)).await
+        services.catalogue.create_configuration(&ann, world.customer, name, &document(bytes)).await
     };
     refused(create("Others", b"others").await, "which is not on this server");
     let change =
         ConfigurationChange { document: Some(document(b"others")), ..ConfigurationChange::default() };
     refused(
-        services.update_configuration(&ann, world.configuration, change).await,
+        services.catalogue.update_configuration(&ann, world.configuration, change).await,
         "which is not on this server",
     );
     let dpc = format!(
         r#"{{"name":"dpc","version":"1","kind":"tar","artifact":{{"sha256":"{}","size":6}}}}"#,
         Sha256::of(b"others")
     );
-    refused(services.save_dpc(&world.by, None, &dpc).await, "which is not on this server");
+    refused(services.catalogue.save_dpc(&world.by, None, &dpc).await, "which is not on this server");
     assert_eq!(world.db.snapshot().await, before);
     create("Own", b"own").await.unwrap();
     create("Shared", b"shared").await.unwrap();
@@ -142,10 +148,13 @@ async fn what_is_used_stays_and_the_message_names_what_uses_it(db: TestDatabase)
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
     let own = add(&world, Some(world.customer), b"bytes").await;
-    let created =
-        services.create_configuration(by, world.customer, "Kassa", &document(b"bytes")).await.unwrap();
+    let created = services
+        .catalogue
+        .create_configuration(by, world.customer, "Kassa", &document(b"bytes"))
+        .await
+        .unwrap();
     let uses = format!("it is used: configuration {} \"Kassa\". Change that first.", created.id);
-    let delete = async |owner| services.delete_artifact(by, owner, own.sha256).await;
+    let delete = async |owner| services.catalogue.delete_artifact(by, owner, own.sha256).await;
     refused(delete(Some(world.customer)).await, &uses);
     // What all share is as good, and then protected in its turn.
     add(&world, None, b"bytes").await;
@@ -155,14 +164,14 @@ async fn what_is_used_stays_and_the_message_names_what_uses_it(db: TestDatabase)
         r#"{{"name":"till","version":"1","kind":"tar","artifact":{{"sha256":"{}","size":5}}}}"#,
         own.sha256
     );
-    services.save_dpc(by, None, &dpc).await.unwrap();
-    services.delete_configuration(by, created.id).await.unwrap();
+    services.catalogue.save_dpc(by, None, &dpc).await.unwrap();
+    services.catalogue.delete_configuration(by, created.id).await.unwrap();
     let before = world.db.snapshot().await;
     refused(delete(None).await, "it is used: DPC till of the catalogue. Change that first.");
     assert_eq!(world.db.snapshot().await, before);
-    services.delete_dpc(by, "till").await.unwrap();
+    services.catalogue.delete_dpc(by, "till").await.unwrap();
     delete(None).await.unwrap();
-    assert!(!services.artifact_path(own.sha256).exists());
+    assert!(!services.catalogue.artifact_path(own.sha256).exists());
 }
 
 async fn bytes_that_are_not_what_was_expected_leave_nothing(db: TestDatabase) {
@@ -170,16 +179,16 @@ async fn bytes_that_are_not_what_was_expected_leave_nothing(db: TestDatabase) {
     let before = world.db.snapshot().await;
     let expected = Some(Sha256::of(b"something else"));
     let upload = ArtifactUpload { expected, ..bytes_for(Some(world.customer), BYTES) };
-    refused(world.services.add_artifact(&acme(&world), upload).await, "expected the digest");
+    refused(world.services.catalogue.add_artifact(&acme(&world), upload).await, "expected the digest");
     let cut =
         ArtifactUpload { customer: None, name: "x".to_owned(), expected: None, bytes: cut_after(BYTES) };
-    refused(world.services.add_artifact(&world.by, cut).await, "Send them again");
+    refused(world.services.catalogue.add_artifact(&world.by, cut).await, "Send them again");
     let nameless = ArtifactUpload::for_all_customers(" ", Cursor::new(BYTES));
-    refused(world.services.add_artifact(&world.by, nameless).await, "name: expected one line");
+    refused(world.services.catalogue.add_artifact(&world.by, nameless).await, "name: expected one line");
     assert_eq!(world.db.snapshot().await, before);
     let parts = world.services.settings().artifact_directory.join(".parts");
     assert_eq!(fs::read_dir(parts).unwrap().count(), 0);
-    assert!(!world.services.artifact_path(Sha256::of(BYTES)).exists());
+    assert!(!world.services.catalogue.artifact_path(Sha256::of(BYTES)).exists());
 }
 
 /// Bytes, and then a lost connection.
@@ -195,7 +204,7 @@ fn cut_after(bytes: &'static [u8]) -> impl Read + Send + 'static {
 
 async fn start(world: &World, size: Option<u64>, expected: Option<Sha256>) -> UploadId {
     let new = NewUpload { customer: world.customer, name: "app.tar".to_owned(), size, expected };
-    world.services.start_upload(&acme(world), new).await.unwrap().id
+    world.services.catalogue.start_upload(&acme(world), new).await.unwrap().id
 }
 
 async fn send(
@@ -206,9 +215,9 @@ async fn send(
     bytes: impl Read + Send + 'static,
 ) -> Result<UploadProgress, ServiceError> {
     let by = acme(world);
-    let turn = services.upload_turn(&by, world.customer, id).await?;
+    let turn = services.catalogue.upload_turn(&by, world.customer, id).await?;
     let (from, length, total) = part;
-    services.continue_upload(&by, turn, UploadPart { from, length, total }, bytes).await
+    services.catalogue.continue_upload(&by, turn, UploadPart { from, length, total }, bytes).await
 }
 
 fn slice(from: usize, to: usize) -> (u64, Option<u64>, Option<u64>, Cursor<&'static [u8]>) {
@@ -244,12 +253,12 @@ async fn an_upload_goes_on_where_it_stopped(db: TestDatabase) {
         panic!("it is whole")
     };
     assert_eq!((artifact.sha256, artifact.customer), (Sha256::of(BYTES), Some(world.customer)));
-    assert_eq!(fs::read(there.artifact_path(artifact.sha256)).unwrap(), BYTES);
+    assert_eq!(fs::read(there.catalogue.artifact_path(artifact.sha256)).unwrap(), BYTES);
     // The last answer was lost, too.
     let again = send(here, (36, Some(0), total), Box::new(io::empty())).await;
     assert_eq!(again, UploadProgress::Done(artifact));
     let noted = AuditFilter { action: Some(Action::ArtifactRegistered), ..AuditFilter::default() };
-    let noted = here.list_audit(&acme(&world), noted, PageRequest::default()).await.unwrap().items;
+    let noted = here.tenancy.list_audit(&acme(&world), noted, PageRequest::default()).await.unwrap().items;
     assert_eq!((noted.len(), noted[0].actor.as_str()), (1, "Ann of Acme"));
 }
 
@@ -274,12 +283,12 @@ async fn two_servers_with_one_directory_work_on_an_upload_one_after_the_other(db
     let world = World::new(db).await;
     let (id, ann) = (start(&world, None, None).await, acme(&world));
     let there = world.another_server(7);
-    let turn = world.services.upload_turn(&ann, world.customer, id).await.unwrap();
-    let waiting = there.upload_turn(&ann, world.customer, id);
+    let turn = world.services.catalogue.upload_turn(&ann, world.customer, id).await.unwrap();
+    let waiting = there.catalogue.upload_turn(&ann, world.customer, id);
     let working = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let part = UploadPart { from: 0, length: Some(10), total: Some(36) };
-        world.services.continue_upload(&ann, turn, part, &BYTES[..10]).await
+        world.services.catalogue.continue_upload(&ann, turn, part, &BYTES[..10]).await
     };
     let (worked, waited) = tokio::join!(working, waiting);
     assert_eq!(worked.unwrap(), UploadProgress::Open(10));
@@ -320,15 +329,18 @@ async fn bytes_that_contradict_what_was_said_are_refused(db: TestDatabase) {
     let stranger = world.other_customer("Bolt").await;
     let bolt = Actor::of_customer("Bob of Bolt", stranger);
     for customer in [world.customer, stranger] {
-        refused(services.upload_turn(&bolt, customer, id).await.map(drop), "There is no upload");
+        refused(services.catalogue.upload_turn(&bolt, customer, id).await.map(drop), "There is no upload");
     }
     let new = |customer, size| NewUpload { customer, name: "x".to_owned(), size, expected: None };
-    refused(services.start_upload(&bolt, new(world.customer, None)).await, "There is no customer");
+    refused(services.catalogue.start_upload(&bolt, new(world.customer, None)).await, "There is no customer");
     let large = new(stranger, Some(MAX_ARTIFACT_BYTES + 1));
-    refused(services.start_upload(&bolt, large).await, "At most 17179869184 bytes");
+    refused(services.catalogue.start_upload(&bolt, large).await, "At most 17179869184 bytes");
     // With the wrong digest it is over.
     refused(send(&world, services, id, (10, Some(26), None), &BYTES[10..]).await, "expected the digest");
-    refused(services.upload_turn(&acme(&world), world.customer, id).await.map(drop), "There is no upload");
+    refused(
+        services.catalogue.upload_turn(&acme(&world), world.customer, id).await.map(drop),
+        "There is no upload",
+    );
     assert_eq!(world.db.snapshot().await["artifact_registrations"], Vec::<String>::new());
     let parts = services.settings().artifact_directory.join(".parts");
     assert_eq!(fs::read_dir(parts).unwrap().count(), 0);
@@ -343,19 +355,22 @@ async fn open_uploads_are_few_and_abandoned_ones_are_forgotten(db: TestDatabase)
     }
     let before = world.db.snapshot().await;
     let new = NewUpload { customer: world.customer, name: "x".to_owned(), size: None, expected: None };
-    refused(services.start_upload(&acme(&world), new.clone()).await, "16 uploads that are not finished");
+    refused(
+        services.catalogue.start_upload(&acme(&world), new.clone()).await,
+        "16 uploads that are not finished",
+    );
     assert_eq!(world.db.snapshot().await, before);
-    let turn = services.upload_turn(&acme(&world), world.customer, first).await.unwrap();
-    services.cancel_upload(turn).await.unwrap();
-    let kept = services.start_upload(&acme(&world), new).await.unwrap().id;
+    let turn = services.catalogue.upload_turn(&acme(&world), world.customer, first).await.unwrap();
+    services.catalogue.cancel_upload(turn).await.unwrap();
+    let kept = services.catalogue.start_upload(&acme(&world), new).await.unwrap().id;
     world.clock.advance(UPLOAD_KEPT.saturating_sub(Duration::from_millis(1)));
     let ten = slice(0, 10);
     send(&world, services, kept, (ten.0, ten.1, ten.2), ten.3).await.unwrap();
     world.clock.advance(Duration::from_millis(2));
-    assert_eq!(services.sweep_uploads().await.unwrap(), 15);
+    assert_eq!(services.catalogue.sweep_uploads().await.unwrap(), 15);
     assert_eq!(world.db.snapshot().await["uploads"].len(), 1);
     world.clock.advance(UPLOAD_KEPT);
-    assert_eq!(services.sweep_uploads().await.unwrap(), 1);
+    assert_eq!(services.catalogue.sweep_uploads().await.unwrap(), 1);
     let parts = services.settings().artifact_directory.join(".parts");
     assert_eq!(fs::read_dir(parts).unwrap().count(), 0);
 }
@@ -364,16 +379,17 @@ async fn who_comes_back_takes_the_upload_from_a_connection_that_hangs(db: TestDa
     let world = World::new(db).await;
     let (services, ann) = (&world.services, acme(&world));
     let id = start(&world, Some(36), None).await;
-    let turn = services.upload_turn(&ann, world.customer, id).await.unwrap();
+    let turn = services.catalogue.upload_turn(&ann, world.customer, id).await.unwrap();
     let taken_over = turn.wait_for_takeover();
     let hanging = async {
         taken_over.await;
         // What the route does: the stream of the connection ends.
         services
+            .catalogue
             .continue_upload(&ann, turn, UploadPart { from: 0, length: None, total: None }, &BYTES[..5])
             .await
     };
-    let (hung, back) = tokio::join!(hanging, services.upload_turn(&ann, world.customer, id));
+    let (hung, back) = tokio::join!(hanging, services.catalogue.upload_turn(&ann, world.customer, id));
     assert_eq!(hung.unwrap(), UploadProgress::Open(0));
     assert_eq!(back.unwrap().received_bytes(), 0);
 }

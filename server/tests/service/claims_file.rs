@@ -42,8 +42,8 @@ impl Trade {
         let mut actors = Vec::new();
         for name in ["Boxes", "Crates"] {
             let new = NewCompany::new(CompanyKind::Reseller, name);
-            let reseller = world.services.create_company(&world.by, new).await.unwrap().id;
-            world.services.set_works_for(&world.by, reseller, world.customer, true).await.unwrap();
+            let reseller = world.services.tenancy.create_company(&world.by, new).await.unwrap().id;
+            world.services.tenancy.set_works_for(&world.by, reseller, world.customer, true).await.unwrap();
             actors.push(Actor::of_reseller(name, reseller));
         }
         let (crates, boxes) = (actors.pop().unwrap(), actors.pop().unwrap());
@@ -56,7 +56,7 @@ impl Trade {
     }
 
     async fn export(&self, by: &Actor, form: ClaimsForm) -> (String, usize) {
-        let mut export = self.world.services.export_claims(by, form, ClaimFilter::default());
+        let mut export = self.world.services.claims.export_claims(by, form, ClaimFilter::default());
         let mut csv = csv::Writer::from_writer(Vec::new());
         csv.write_record(form.columns()).unwrap();
         let mut rows = 0;
@@ -75,7 +75,8 @@ async fn import(
 ) -> (Result<ImportSummary, ServiceError>, Vec<RowResult>) {
     let mut results = Vec::new();
     let csv = Cursor::new(file.to_owned().into_bytes());
-    let summary = services.import_claims(by, ImportDefaults::default(), csv, |row| results.push(row)).await;
+    let summary =
+        services.claims.import_claims(by, ImportDefaults::default(), csv, |row| results.push(row)).await;
     (summary, results)
 }
 
@@ -105,8 +106,14 @@ async fn a_resellers_file_claims_and_tells_each_row(db: TestDatabase) {
     assert_eq!(summary.unwrap().to_string(), "6 rows: 2 imported, 2 claimed before, 2 that cannot be used.");
     assert_eq!(problem(&rows[4]), "The owner is no customer that this reseller works for.");
     assert_eq!(problem(&rows[5]), "The customer is not said, and no default was given.");
-    let claim =
-        trade.world.services.claim(&trade.boxes, rows[0].outcome.claim().unwrap()).await.unwrap().claim;
+    let claim = trade
+        .world
+        .services
+        .claims
+        .claim(&trade.boxes, rows[0].outcome.claim().unwrap())
+        .await
+        .unwrap()
+        .claim;
     assert_eq!(claim.reseller, trade.boxes.scope().company());
     assert_eq!(claim.metadata.entries()["ordernumber"], "=PO 1");
     let sets: Vec<Vec<String>> = claim
@@ -134,9 +141,11 @@ async fn a_resellers_file_claims_and_tells_each_row(db: TestDatabase) {
 async fn a_customers_file_applies_configurations_to_its_own_devices(db: TestDatabase) {
     let trade = Trade::new(db).await;
     let Trade { world, acme, .. } = &trade;
-    let office = world.services.create_configuration(&world.by, world.customer, "Office", MINIMAL_DOCUMENT);
+    let office =
+        world.services.catalogue.create_configuration(&world.by, world.customer, "Office", MINIMAL_DOCUMENT);
     let office = office.await.unwrap().id;
-    let foreign = world.services.create_configuration(&world.by, trade.bolt, "Theirs", MINIMAL_DOCUMENT);
+    let foreign =
+        world.services.catalogue.create_configuration(&world.by, trade.bolt, "Theirs", MINIMAL_DOCUMENT);
     let foreign = foreign.await.unwrap().id;
     let id = world.customer;
     let claims = format!(
@@ -166,7 +175,8 @@ async fn a_customers_file_applies_configurations_to_its_own_devices(db: TestData
         problem(&rows[7]),
         "The profileid is empty: expected a configuration, or 0 for the customer's default."
     );
-    let configured = async |id: ClaimId| world.services.claim(acme, id).await.unwrap().claim.configuration;
+    let configured =
+        async |id: ClaimId| world.services.claims.claim(acme, id).await.unwrap().claim.configuration;
     assert_eq!(configured(first).await, Some(office));
     assert_eq!(configured(claimed[1].outcome.claim().unwrap()).await, None, "the last row counts");
     let filter = AuditFilter {
@@ -174,7 +184,7 @@ async fn a_customers_file_applies_configurations_to_its_own_devices(db: TestData
         subjects: vec![Subject::Claim(first)],
         ..AuditFilter::default()
     };
-    let trail = world.services.list_audit(acme, filter, PageRequest::default()).await.unwrap().items;
+    let trail = world.services.tenancy.list_audit(acme, filter, PageRequest::default()).await.unwrap().items;
     assert_eq!((trail.len(), trail[0].actor.as_str()), (1, "Acme"));
 
     // What is Acme's is nobody else's to configure, and the same file again changes nothing.
@@ -241,7 +251,7 @@ async fn an_export_can_be_imported_again(db: TestDatabase) {
     let (summary, rows) = trade.import(boxes, &file).await;
     assert_eq!(summary.unwrap().imported, 3, "{rows:?}");
     let first = rows[0].outcome.claim().unwrap();
-    world.services.set_vacation(boxes, first, Some(Timestamp(START.0 + 1000))).await.unwrap();
+    world.services.claims.set_vacation(boxes, first, Some(Timestamp(START.0 + 1000))).await.unwrap();
     let before = world.db.snapshot().await;
     let (exported, count) = trade.export(boxes, ClaimsForm::Reseller).await;
     assert_eq!(count, 3);
@@ -258,7 +268,7 @@ async fn an_export_can_be_imported_again(db: TestDatabase) {
     // And where nothing is left, everything comes back with the same values.
     let all = trade.import(boxes, &exported).await.1;
     for row in all {
-        world.services.unclaim(&world.by, row.outcome.claim().unwrap()).await.unwrap();
+        world.services.claims.unclaim(&world.by, row.outcome.claim().unwrap()).await.unwrap();
     }
     assert_eq!(trade.import(boxes, &exported).await.0.unwrap().imported, 3);
     let (back, _) = trade.export(boxes, ClaimsForm::Reseller).await;
@@ -303,16 +313,17 @@ async fn an_export_has_every_claim_of_its_own_and_no_other(db: TestDatabase) {
 async fn long_work_ends_with_the_right_to_it(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
-    let emm = services.create_company(&world.by, NewCompany::new(CompanyKind::Emm, "Fleet")).await.unwrap();
+    let emm =
+        services.tenancy.create_company(&world.by, NewCompany::new(CompanyKind::Emm, "Fleet")).await.unwrap();
     let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
-    let boxes = services.create_company(&world.by, boxes).await.unwrap();
+    let boxes = services.tenancy.create_company(&world.by, boxes).await.unwrap();
     for company in [emm.id, boxes.id] {
-        services.set_works_for(&world.by, company, world.customer, true).await.unwrap();
+        services.tenancy.set_works_for(&world.by, company, world.customer, true).await.unwrap();
     }
     let account = async |company, name: &str| {
         let holder = NewHolder::ServiceAccount { name: name.to_owned() };
         let new = NewAccount { company: Some(company), holder, role: Role::Admin };
-        services.create_account(&world.by, new).await.unwrap().id
+        services.tenancy.create_account(&world.by, new).await.unwrap().id
     };
     let (of_emm, of_boxes) = (account(emm.id, "fleet").await, account(boxes.id, "boxes").await);
     let file = |rows: u32| {
@@ -321,28 +332,29 @@ async fn long_work_ends_with_the_right_to_it(db: TestDatabase) {
         Cursor::new(format!("serial,model,manufacturer,profiletype,owner\n{rows}").into_bytes())
     };
     let reseller = Actor::of_reseller("boxes", boxes.id).with_role(Role::Admin).with_account(of_boxes);
-    let mut import = services.open_import(&reseller, ImportDefaults::default(), file(4001)).await.unwrap();
+    let mut import =
+        services.claims.open_import(&reseller, ImportDefaults::default(), file(4001)).await.unwrap();
     assert_eq!(import.next_results().await.unwrap().unwrap().len(), 2000);
-    services.disable_account(&world.by, of_boxes).await.unwrap();
+    services.tenancy.disable_account(&world.by, of_boxes).await.unwrap();
     let ended = import.next_results().await;
     assert!(matches!(ended, Err(ServiceError::Unauthenticated)), "{ended:?}");
-    assert_eq!(services.claims_of_reseller(&reseller, &[], None, 1).await.unwrap().total, 2000);
+    assert_eq!(services.claims.claims_of_reseller(&reseller, &[], None, 1).await.unwrap().total, 2000);
 
     let fleet = Actor::of_customer("fleet", world.customer)
         .with_role(Role::Admin)
         .with_company(Some(emm.id))
         .with_account(of_emm);
-    let mut export = services.export_claims(&fleet, ClaimsForm::Customer, ClaimFilter::default());
+    let mut export = services.claims.export_claims(&fleet, ClaimsForm::Customer, ClaimFilter::default());
     assert_eq!(export.next_rows().await.unwrap().unwrap().len(), 1000);
-    services.set_works_for(&world.by, emm.id, world.customer, false).await.unwrap();
+    services.tenancy.set_works_for(&world.by, emm.id, world.customer, false).await.unwrap();
     let ended = export.next_rows().await;
     assert!(matches!(ended, Err(ServiceError::Unauthenticated)), "{ended:?}");
-    services.set_works_for(&world.by, emm.id, world.customer, true).await.unwrap();
+    services.tenancy.set_works_for(&world.by, emm.id, world.customer, true).await.unwrap();
     assert!(export.next_rows().await.is_ok());
-    services.delete_account(&world.by, of_emm).await.unwrap();
+    services.tenancy.delete_account(&world.by, of_emm).await.unwrap();
     let ended = export.next_rows().await;
     assert!(matches!(ended, Err(ServiceError::Unauthenticated)), "{ended:?}");
-    let trail = services.list_audit(&fleet, AuditFilter::default(), PageRequest::default()).await;
+    let trail = services.tenancy.list_audit(&fleet, AuditFilter::default(), PageRequest::default()).await;
     assert!(matches!(trail, Err(ServiceError::Unauthenticated)), "{trail:?}");
 }
 

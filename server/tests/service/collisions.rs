@@ -53,7 +53,7 @@ async fn claim(world: &World, customer: CompanyId, set: &IdentifierSet) -> Resul
         configuration: Some(world.configuration).filter(|_| customer == world.customer),
         ..new_claim(customer, SERIAL, ProofKind::Identifiers)
     };
-    world.services.create_claim(&world.by, new).await
+    world.services.claims.create_claim(&world.by, new).await
 }
 
 /// What this customer's audit trail has of this, once everything is written that was to be written soon.
@@ -62,7 +62,7 @@ async fn audited(world: &World, customer: CompanyId, action: Action) -> Vec<Entr
     for _ in 0..3000 {
         let filter = AuditFilter { action: Some(action), ..AuditFilter::default() };
         let page = PageRequest::default();
-        let found = world.services.list_audit(&administrator, filter, page).await.unwrap().items;
+        let found = world.services.tenancy.list_audit(&administrator, filter, page).await.unwrap().items;
         if !found.is_empty() {
             return found;
         }
@@ -75,7 +75,7 @@ async fn audited(world: &World, customer: CompanyId, action: Action) -> Vec<Entr
 async fn colliding(world: &World, customer: CompanyId) -> Vec<Claim> {
     let administrator = Actor::of_customer("administrator", customer);
     let filter = ClaimFilter { colliding: true, ..ClaimFilter::default() };
-    world.services.list_claims(&administrator, filter, PageRequest::default()).await.unwrap().items
+    world.services.claims.list_claims(&administrator, filter, PageRequest::default()).await.unwrap().items
 }
 
 /// The same, once what was to be written soon is written: PostgreSQL has several writers.
@@ -113,10 +113,10 @@ async fn claims_of_two_owners_are_ambiguous_whatever_they_rank_and_both_are_told
         assert!(collision.others_kinds.iter().any(|kind| kind.name() == others), "{collision:?}");
         assert!(!collision.identifiers.iter().any(|one| one.starts_with(others)), "the other's own");
     }
-    assert!(world.services.claim(&world.by, acmes_claim.id).await.unwrap().device.is_none());
+    assert!(world.services.claims.claim(&world.by, acmes_claim.id).await.unwrap().device.is_none());
 
     // One of the two is ended: the device enrolls with the other, and nothing collides any more.
-    world.services.unclaim(&world.by, bolts_claim.id).await.unwrap();
+    world.services.claims.unclaim(&world.by, bolts_claim.id).await.unwrap();
     world.clock.advance(std::time::Duration::from_secs(1));
     device.enroll(&world.services).await.unwrap();
     assert!(colliding(&world, world.customer).await.is_empty());
@@ -149,10 +149,10 @@ async fn a_managed_device_stays_with_its_owner_whatever_others_register(db: Test
         let wiped = device.wiped();
         refusal(wiped.enroll(&world.services).await, RefusalKind::PendingApproval);
         let key = wiped.key().digest();
-        world.services.approve_request(&world.by, grant.device_id, key).await.unwrap();
+        world.services.devices.approve_request(&world.by, grant.device_id, key).await.unwrap();
         let approved = wiped.enroll(&world.services).await.unwrap();
         assert_eq!((approved.device_id, approved.generation), (grant.device_id, Generation(3)));
-        assert!(world.services.claim(&world.by, later.id).await.unwrap().device.is_none());
+        assert!(world.services.claims.claim(&world.by, later.id).await.unwrap().device.is_none());
 
         // Both are told.
         for customer in [world.customer, bolt] {
@@ -162,9 +162,9 @@ async fn a_managed_device_stays_with_its_owner_whatever_others_register(db: Test
         }
 
         // Until the owner's claim ends.
-        world.services.unclaim(&world.by, owners.id).await.unwrap();
+        world.services.claims.unclaim(&world.by, owners.id).await.unwrap();
         refusal(wiped.enroll(&world.services).await, RefusalKind::NotClaimed);
-        world.services.unclaim(&world.by, later.id).await.unwrap();
+        world.services.claims.unclaim(&world.by, later.id).await.unwrap();
     }
 }
 
@@ -240,21 +240,22 @@ async fn a_reseller_sees_the_collisions_of_what_it_claimed(db: TestDatabase) {
     let world = World::new(db).await;
     let bolt = world.other_customer("Bolt").await;
     let new = NewCompany::new(CompanyKind::Reseller, "Dealer");
-    let dealer = world.services.create_company(&world.by, new).await.unwrap().id;
+    let dealer = world.services.tenancy.create_company(&world.by, new).await.unwrap().id;
     let new = NewClaim {
         reseller: Some(dealer),
         sets: vec![sets()[2].clone()],
         ..new_claim(world.customer, SERIAL, ProofKind::Identifiers)
     };
-    world.services.set_works_for(&world.by, dealer, world.customer, true).await.unwrap();
-    let made = world.services.create_claim(&world.by, new).await.unwrap();
+    world.services.tenancy.set_works_for(&world.by, dealer, world.customer, true).await.unwrap();
+    let made = world.services.claims.create_claim(&world.by, new).await.unwrap();
     claim(&world, bolt, &sets()[0]).await.unwrap();
     refusal(laptop().enroll(&world.services).await, RefusalKind::AmbiguousIdentity);
     audited(&world, bolt, Action::Refused).await;
     audited(&world, world.customer, Action::Refused).await;
     let seller = Actor::of_reseller("seller", dealer);
     let filter = ClaimFilter { colliding: true, ..ClaimFilter::default() };
-    let listed = world.services.list_claims(&seller, filter, PageRequest::default()).await.unwrap().items;
+    let listed =
+        world.services.claims.list_claims(&seller, filter, PageRequest::default()).await.unwrap().items;
     assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<ClaimId>>(), [made.id]);
 }
 

@@ -29,18 +29,22 @@ async fn a_fleet_enrolls_at_once_and_none_twice(db: TestDatabase) {
             let device = TestDevice::new(&format!("SERIAL{number:03}"));
             let grant = device.enroll(&services).await.unwrap();
             let done = Some(Outcome::Managed { version: 1 });
-            services.report(certificate(&grant), report(grant.generation, &[1], done)).await.unwrap();
+            services.devices.report(certificate(&grant), report(grant.generation, &[1], done)).await.unwrap();
             grant
         });
     }
     let grants = fleet.join_all().await;
     assert!(grants.iter().all(|grant| grant.generation == Generation(1)));
     assert_eq!(grants.iter().map(|grant| grant.device_id).collect::<BTreeSet<_>>().len(), 100);
-    let devices = world.services.list_devices(&world.by, DeviceFilter::default(), EVERYTHING).await.unwrap();
+    let devices =
+        world.services.devices.list_devices(&world.by, DeviceFilter::default(), EVERYTHING).await.unwrap();
     assert_eq!(devices.items.len(), 100);
     assert!(devices.items.iter().all(|device| device.active.is_some()));
     let granted = AuditFilter { action: Some(Action::Granted), ..AuditFilter::default() };
-    assert_eq!(world.services.list_audit(&world.by, granted, EVERYTHING).await.unwrap().items.len(), 100);
+    assert_eq!(
+        world.services.tenancy.list_audit(&world.by, granted, EVERYTHING).await.unwrap().items.len(),
+        100
+    );
 }
 
 async fn one_device_that_enrolls_many_times_at_once_counts_each(db: TestDatabase) {
@@ -67,14 +71,16 @@ async fn a_report_is_not_lost_to_an_enrollment_beside_it(db: TestDatabase) {
     for round in 1..=10_u64 {
         let grant = device.enroll(&world.services).await.unwrap();
         let hello = device.hello_bytes();
-        let challenge = world.services.hello(&hello).await.unwrap();
+        let challenge = world.services.devices.hello(&hello).await.unwrap();
         let prove = device.prove_bytes(&hello, &challenge);
         let done = report(grant.generation, &[round], Some(Outcome::Managed { version: 1 }));
         let other = world.another_server(round);
-        let (reported, granted) =
-            tokio::join!(world.services.report(certificate(&grant), done), other.prove(&prove));
+        let (reported, granted) = tokio::join!(
+            world.services.devices.report(certificate(&grant), done),
+            other.devices.prove(&prove)
+        );
         let granted = granted.unwrap();
-        let stored = world.services.device(&world.by, grant.device_id).await.unwrap().device;
+        let stored = world.services.devices.device(&world.by, grant.device_id).await.unwrap().device;
         assert_eq!(stored.generation(), granted.generation);
         // Either the report came first and completed its generation, or the newer grant did and
         // the report's generation was no longer the latest one.
@@ -84,7 +90,7 @@ async fn a_report_is_not_lost_to_an_enrollment_beside_it(db: TestDatabase) {
             assert!(completed || stored.enrollment(grant.generation).is_none());
         }
         let done = report(granted.generation, &[round], Some(Outcome::Managed { version: 1 }));
-        world.services.report(certificate(&granted), done).await.unwrap();
+        world.services.devices.report(certificate(&granted), done).await.unwrap();
     }
 }
 
@@ -96,7 +102,7 @@ async fn servers_that_draw_ids_at_once_draw_different_ones(db: TestDatabase) {
         let services = servers[number % 3].clone();
         let (by, new) =
             (world.by.clone(), new_claim(world.customer, &format!("SN{number:03}A"), ProofKind::Token));
-        claims.spawn(async move { services.create_claim(&by, new).await.unwrap().id });
+        claims.spawn(async move { services.claims.create_claim(&by, new).await.unwrap().id });
     }
     let ids = claims.join_all().await;
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 60);

@@ -29,7 +29,7 @@ async fn told(world: &World, action: Action) -> Vec<(Subject, serde_json::Value)
 /// What somebody sees of it.
 async fn told_to(world: &World, by: &Actor, action: Action) -> Vec<(Subject, serde_json::Value)> {
     let filter = AuditFilter { action: Some(action), ..AuditFilter::default() };
-    let page = world.services.list_audit(by, filter, PageRequest::default()).await.unwrap();
+    let page = world.services.tenancy.list_audit(by, filter, PageRequest::default()).await.unwrap();
     page.items.into_iter().map(|entry| (entry.subject, entry.detail)).collect()
 }
 
@@ -60,22 +60,23 @@ async fn the_second_machine_with_a_key_waits_and_both_owners_are_told(db: TestDa
     let other = world.other_customer("Other").await;
     let office = world
         .services
+        .catalogue
         .create_configuration(&world.by, other, "Theirs", crate::support::MINIMAL_DOCUMENT)
         .await
         .unwrap();
-    world.services.set_default_configuration(&world.by, other, Some(office.id)).await.unwrap();
+    world.services.catalogue.set_default_configuration(&world.by, other, Some(office.id)).await.unwrap();
     world.claim(FIRST, ProofKind::Identifiers).await;
     world.claim_for(other, SECOND, ProofKind::Identifiers).await.unwrap();
     let device = TestDevice::new(FIRST);
     let grant = device.enroll(&world.services).await.unwrap();
-    let first = world.services.device(&world.by, grant.device_id).await.unwrap().device;
+    let first = world.services.devices.device(&world.by, grant.device_id).await.unwrap().device;
 
     let copy = copied_to(&device, SECOND);
     for _ in 0..2 {
         let problem = refusal(copy.enroll(&world.services).await, RefusalKind::PendingApproval);
         assert!(problem.detail.unwrap().contains("another device"));
     }
-    assert_eq!(world.services.device(&world.by, grant.device_id).await.unwrap().device, first);
+    assert_eq!(world.services.devices.device(&world.by, grant.device_id).await.unwrap().device, first);
     let copied = told(&world, Action::KeyCopied).await;
     assert_eq!(copied.len(), 1, "counted, not stored twice: {copied:?}");
     assert_eq!(copied[0].0, Subject::Device(grant.device_id));
@@ -83,7 +84,7 @@ async fn the_second_machine_with_a_key_waits_and_both_owners_are_told(db: TestDa
     assert_eq!(copied[0].1["differs"][0]["now"], json!([SECOND]));
     let asked = told(&world, Action::ApprovalRequested).await;
     assert_eq!(asked[0].1["copied_key"], true);
-    let waiting = world.services.list_requests(&world.by).await.unwrap();
+    let waiting = world.services.devices.list_requests(&world.by).await.unwrap();
     assert_eq!((waiting.len(), waiting[0].customer), (1, other));
     // Each owner's administrator is told of its own device, and sees nothing about the other's.
     let owners = [Actor::of_customer("it", world.customer), Actor::of_customer("it", other)];
@@ -113,7 +114,7 @@ async fn a_copied_key_does_not_open_the_claim_that_registered_it(db: TestDatabas
     let world = World::new(db).await;
     let device = TestDevice::new(FIRST);
     let new = claim_with_key(&world, FIRST, &device);
-    let first = world.services.create_claim(&world.by, new).await.unwrap();
+    let first = world.services.claims.create_claim(&world.by, new).await.unwrap();
     let copy = copied_to(&device, SECOND);
     // Nobody claims the other machine: it is held, and not taken for the first one.
     refusal(copy.enroll(&world.services).await, RefusalKind::HardwareChanged);
@@ -122,11 +123,11 @@ async fn a_copied_key_does_not_open_the_claim_that_registered_it(db: TestDatabas
     refusal(copy.enroll(&world.services).await, RefusalKind::PendingApproval);
     let copied = told(&world, Action::KeyCopied).await;
     assert_eq!(copied.len(), 1, "{copied:?}");
-    let waiting = world.services.list_requests(&world.by).await.unwrap();
+    let waiting = world.services.devices.list_requests(&world.by).await.unwrap();
     let claims: Vec<_> = {
         let mut claims = Vec::new();
         for request in &waiting {
-            claims.push(world.services.device(&world.by, request.device).await.unwrap().device.claim);
+            claims.push(world.services.devices.device(&world.by, request.device).await.unwrap().device.claim);
         }
         claims
     };
@@ -134,7 +135,10 @@ async fn a_copied_key_does_not_open_the_claim_that_registered_it(db: TestDatabas
     // The right machine enrolls as if nothing had been.
     let grant = device.enroll(&world.services).await.unwrap();
     assert_eq!(grant.generation, Generation(1));
-    assert_eq!(world.services.device(&world.by, grant.device_id).await.unwrap().device.claim, first.id);
+    assert_eq!(
+        world.services.devices.device(&world.by, grant.device_id).await.unwrap().device.claim,
+        first.id
+    );
 }
 
 /// A machine that shows an address and a board, and nothing stronger.
@@ -156,7 +160,7 @@ async fn a_copy_is_noticed_on_machines_that_show_only_addresses_and_boards(db: T
     };
     let new = claim_with_key(&world, FIRST, &device);
     let sets = vec![address(&device), new.sets[1].clone()];
-    world.services.create_claim(&world.by, NewClaim { sets, ..new }).await.unwrap();
+    world.services.claims.create_claim(&world.by, NewClaim { sets, ..new }).await.unwrap();
     // The claim that registered the key is not opened by it on another machine.
     refusal(copy.enroll(&world.services).await, RefusalKind::HardwareChanged);
     let new = NewClaim {
@@ -164,11 +168,11 @@ async fn a_copy_is_noticed_on_machines_that_show_only_addresses_and_boards(db: T
         proof: ProofKind::Identifiers,
         ..claim_with_key(&world, FIRST, &device)
     };
-    world.services.create_claim(&world.by, new).await.unwrap();
+    world.services.claims.create_claim(&world.by, new).await.unwrap();
     let grant = device.enroll(&world.services).await.unwrap();
-    let first = world.services.device(&world.by, grant.device_id).await.unwrap().device;
+    let first = world.services.devices.device(&world.by, grant.device_id).await.unwrap().device;
     refusal(copy.enroll(&world.services).await, RefusalKind::PendingApproval);
-    assert_eq!(world.services.device(&world.by, grant.device_id).await.unwrap().device, first);
+    assert_eq!(world.services.devices.device(&world.by, grant.device_id).await.unwrap().device, first);
     let copied = told(&world, Action::KeyCopied).await;
     let kinds: Vec<_> = copied[0].1["differs"].as_array().unwrap().iter().map(|part| &part["kind"]).collect();
     assert_eq!(kinds, ["mac_address", "board_serial"]);
@@ -182,8 +186,8 @@ async fn an_approved_copy_is_let_in(db: TestDatabase) {
     device.enroll(&world.services).await.unwrap();
     let copy = copied_to(&device, SECOND);
     refusal(copy.enroll(&world.services).await, RefusalKind::PendingApproval);
-    let waiting = world.services.list_requests(&world.by).await.unwrap();
-    world.services.approve_request(&world.by, waiting[0].device, waiting[0].key).await.unwrap();
+    let waiting = world.services.devices.list_requests(&world.by).await.unwrap();
+    world.services.devices.approve_request(&world.by, waiting[0].device, waiting[0].key).await.unwrap();
     assert_eq!(copy.enroll(&world.services).await.unwrap().device_id, waiting[0].device);
 }
 

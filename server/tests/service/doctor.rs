@@ -16,8 +16,8 @@ use unbox_server::{
 async fn a_healthy_server_has_no_findings(db: TestDatabase) {
     let world = World::new(db).await;
     world.claim("PF0ABCDE", ProofKind::Identifiers).await;
-    assert_eq!(world.services.doctor(&world.by).await.unwrap(), []);
-    assert_eq!(world.services.schema_version().await.unwrap(), newest_version());
+    assert_eq!(world.services.upkeep.doctor(&world.by).await.unwrap(), []);
+    assert_eq!(world.services.upkeep.schema_version().await.unwrap(), newest_version());
 }
 
 async fn what_will_go_wrong_is_told_with_what_to_do(db: TestDatabase) {
@@ -30,12 +30,12 @@ async fn what_will_go_wrong_is_told_with_what_to_do(db: TestDatabase) {
         Some(world.services.settings().ticket_lifetime).map(|span| crate::support::START.plus(span));
     let new =
         NewToken { customer: world.customer, name: "Image".to_owned(), configuration: None, expires_at };
-    let (token, _) = services.create_token(by, new).await.unwrap();
+    let (token, _) = services.devices.create_token(by, new).await.unwrap();
     let upload = ArtifactUpload::for_all_customers("dpc.tar", Cursor::new(b"dpc"));
-    let artifact = services.add_artifact(by, upload).await.unwrap();
-    std::fs::remove_file(services.artifact_path(artifact.sha256)).unwrap();
+    let artifact = services.catalogue.add_artifact(by, upload).await.unwrap();
+    std::fs::remove_file(services.catalogue.artifact_path(artifact.sha256)).unwrap();
     world.clock.advance(Duration::from_hours(1));
-    let found = services.doctor(by).await.unwrap();
+    let found = services.upkeep.doctor(by).await.unwrap();
     let seen: Vec<_> = found.iter().map(|one| (one.severity, one.check, one.subject.as_str())).collect();
     assert_eq!(
         seen,
@@ -54,13 +54,13 @@ async fn claims_that_no_tpm_can_meet_are_found(db: TestDatabase) {
     let tpm = Identifier::parse(IdentifierKind::TpmKey, &"a1".repeat(32)).unwrap();
     let sets = vec![IdentifierSet::new([tpm]).unwrap()];
     let new = NewClaim { sets, ..new_claim(world.customer, "PF0ABCDE", ProofKind::Identifiers) };
-    let claim = world.services.create_claim(&world.by, new).await.unwrap();
+    let claim = world.services.claims.create_claim(&world.by, new).await.unwrap();
     let found = async || {
-        let found = world.services.doctor(&world.by).await.unwrap();
+        let found = world.services.upkeep.doctor(&world.by).await.unwrap();
         found.into_iter().map(|one| (one.severity, one.check)).collect::<Vec<_>>()
     };
     assert_eq!(found().await, [(Severity::Warning, "claim_never_matches")], "nothing asks for the TPM");
-    world.services.set_claim_proof(&world.by, claim.id, ProofKind::Tpm).await.unwrap();
+    world.services.claims.set_claim_proof(&world.by, claim.id, ProofKind::Tpm).await.unwrap();
     assert_eq!(found().await, [(Severity::Note, "tpm_without_roots")]);
 }
 
@@ -68,7 +68,7 @@ async fn a_claim_that_the_rules_now_refuse_is_found(db: TestDatabase) {
     let world = World::new(db).await;
     world.claim("PF0ABCDE", ProofKind::Identifiers).await;
     world.db.tamper("UPDATE claims SET identifiers = '[[[\"serial_number\",\"None\"]]]'");
-    let found = world.services.doctor(&world.by).await.unwrap();
+    let found = world.services.upkeep.doctor(&world.by).await.unwrap();
     assert_eq!(found.len(), 1);
     assert!(found[0].advice.contains("placeholder"), "{}", found[0].advice);
 }
@@ -91,7 +91,7 @@ async fn a_claim_that_no_device_will_match_is_found_by_its_rule(db: TestDatabase
     ] {
         world.db.tamper(change);
     }
-    let found = world.services.doctor(&world.by).await.unwrap();
+    let found = world.services.upkeep.doctor(&world.by).await.unwrap();
     let seen: Vec<_> = found.iter().map(|one| (one.severity, one.check, one.count)).collect();
     assert_eq!(
         seen,
@@ -124,13 +124,13 @@ async fn a_day_of_manufacture_is_held_against_the_model(db: TestDatabase) {
         |found: Vec<Finding>| found.into_iter().map(|one| (one.severity, one.check)).collect::<Vec<_>>();
     let made_when = (Severity::Note, "claim_made_when");
     assert_eq!(
-        told(world.services.doctor(&world.by).await.unwrap()),
+        told(world.services.upkeep.doctor(&world.by).await.unwrap()),
         [made_when, made_when, (Severity::Note, "claim_manufacture_date")]
     );
     let change = "UPDATE claims SET metadata = REPLACE(metadata, '2021-05-26', '2021-05-25')";
     world.db.tamper(change);
     assert_eq!(
-        told(world.services.doctor(&world.by).await.unwrap())[0],
+        told(world.services.upkeep.doctor(&world.by).await.unwrap())[0],
         (Severity::Warning, "claim_made_too_early")
     );
 }
@@ -142,7 +142,7 @@ async fn many_findings_are_counted(db: TestDatabase) {
         writeln!(file, "00163e{number:06x},tpm").unwrap();
     }
     world.import(&file).await.0.unwrap();
-    let found = world.services.doctor(&world.by).await.unwrap();
+    let found = world.services.upkeep.doctor(&world.by).await.unwrap();
     assert_eq!(found.len(), 101);
     let last = found.last().unwrap();
     assert_eq!((last.advice.as_str(), last.count), ("There are 30 more of these.", 30));
@@ -152,38 +152,46 @@ async fn many_findings_are_counted(db: TestDatabase) {
 async fn companies_whose_names_look_alike_are_warned_of(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
-    let create =
-        async |kind, name: &str| services.create_company(by, NewCompany::new(kind, name)).await.unwrap();
+    let create = async |kind, name: &str| {
+        services.tenancy.create_company(by, NewCompany::new(kind, name)).await.unwrap()
+    };
     let boxes = create(CompanyKind::Reseller, "Boxes").await;
     let bolt = create(CompanyKind::Customer, "Bolt").await;
-    assert_eq!(services.confusable_name_warning(by, &bolt).await.unwrap(), None);
-    assert_eq!(services.doctor(by).await.unwrap(), []);
+    assert_eq!(services.tenancy.confusable_name_warning(by, &bolt).await.unwrap(), None);
+    assert_eq!(services.upkeep.doctor(by).await.unwrap(), []);
 
     // A letter of Cyrillic, by a reseller that does not see whom it imitates.
     let reseller = Actor::of_reseller("Boxes", boxes.id);
     let new = NewCompany::new(CompanyKind::Customer, "\u{410}cme");
-    let fake = services.create_company(&reseller, new).await.unwrap();
-    let told = services.confusable_name_warning(by, &fake).await.unwrap().unwrap();
+    let fake = services.tenancy.create_company(&reseller, new).await.unwrap();
+    let told = services.tenancy.confusable_name_warning(by, &fake).await.unwrap().unwrap();
     assert!(told.contains(&format!("customer \"Acme\" ({})", world.customer)), "{told}");
-    let told = services.confusable_name_warning(&reseller, &fake).await.unwrap().unwrap();
+    let told = services.tenancy.confusable_name_warning(&reseller, &fake).await.unwrap().unwrap();
     assert!(told.contains("1 that your organisation does not see") && !told.contains("\"Acme\""), "{told}");
     let filter = |action| AuditFilter { action: Some(action), ..AuditFilter::default() };
-    let created = services.list_audit(by, filter(Action::CompanyCreated), PageRequest::default()).await;
+    let created =
+        services.tenancy.list_audit(by, filter(Action::CompanyCreated), PageRequest::default()).await;
     assert_eq!(created.unwrap().items[0].detail["looks_like"], serde_json::json!([world.customer]));
 
-    let renamed = services.rename_company(by, bolt.id, "B0lt").await.unwrap();
+    let renamed = services.tenancy.rename_company(by, bolt.id, "B0lt").await.unwrap();
     assert_eq!(
-        services.confusable_name_warning(by, &renamed).await.unwrap(),
+        services.tenancy.confusable_name_warning(by, &renamed).await.unwrap(),
         None,
         "it looks like its own former name"
     );
-    let renamed = services.rename_company(by, bolt.id, "BOXES").await.unwrap();
+    let renamed = services.tenancy.rename_company(by, bolt.id, "BOXES").await.unwrap();
     assert!(
-        services.confusable_name_warning(by, &renamed).await.unwrap().unwrap().contains("reseller \"Boxes\"")
+        services
+            .tenancy
+            .confusable_name_warning(by, &renamed)
+            .await
+            .unwrap()
+            .unwrap()
+            .contains("reseller \"Boxes\"")
     );
-    let noted = services.list_audit(by, filter(Action::CompanyRenamed), PageRequest::default()).await;
+    let noted = services.tenancy.list_audit(by, filter(Action::CompanyRenamed), PageRequest::default()).await;
     assert_eq!(noted.unwrap().items[0].detail["looks_like"], serde_json::json!([boxes.id]));
-    let found = services.doctor(by).await.unwrap();
+    let found = services.upkeep.doctor(by).await.unwrap();
     let seen: Vec<_> = found.iter().map(|one| (one.check, one.subject.clone())).collect();
     let expected = [&bolt, &fake].map(|one| ("company_names_look_alike", format!("company {}", one.id)));
     assert_eq!(seen, expected);

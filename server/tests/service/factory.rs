@@ -40,7 +40,8 @@ fn station(world: &World) -> Actor {
 }
 
 async fn register(world: &World, device: &TestDevice) -> Registered {
-    let became = world.services.register_factory_devices(&station(world), vec![shown(device)]).await.unwrap();
+    let became =
+        world.services.factory.register_factory_devices(&station(world), vec![shown(device)]).await.unwrap();
     match became.into_iter().next().unwrap() {
         Registration::New(known) | Registration::Updated(known) | Registration::Already(known) => known,
         Registration::Refused(problem) => panic!("{problem}"),
@@ -48,35 +49,38 @@ async fn register(world: &World, device: &TestDevice) -> Registered {
 }
 
 async fn records(world: &World, by: &Actor, filter: FactoryFilter) -> Vec<FactoryRecord> {
-    world.services.list_factory_records(by, filter, PageRequest::default()).await.unwrap().items
+    world.services.factory.list_factory_records(by, filter, PageRequest::default()).await.unwrap().items
 }
 
 async fn keys_of(world: &World, claim: ClaimId) -> Vec<Sha256> {
-    world.services.claim(&world.by, claim).await.unwrap().claim.sets.registered_keys().collect()
+    world.services.claims.claim(&world.by, claim).await.unwrap().claim.sets.registered_keys().collect()
 }
 
 async fn done(world: &World, action: Action) -> Vec<Subject> {
     let filter = AuditFilter { action: Some(action), ..AuditFilter::default() };
-    let page = world.services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap();
+    let page = world.services.tenancy.list_audit(&world.by, filter, PageRequest::default()).await.unwrap();
     page.items.into_iter().map(|entry| entry.subject).collect()
 }
 
 async fn a_claim_loses_the_key_with_the_record_that_it_is_from(db: TestDatabase) {
     let world = World::new(db).await;
-    world.services.set_factory_keys(&world.by, world.customer, true).await.unwrap();
+    world.services.tenancy.set_factory_keys(&world.by, world.customer, true).await.unwrap();
     let (scrapped, repaired) = (TestDevice::new(SERIAL), TestDevice::new(SERIAL));
     let claimed_later = register(&world, &scrapped).await;
     assert_eq!(claimed_later.claim, None);
     let claim = world.claim(SERIAL, ProofKind::RegisteredKey).await.id;
-    let record = world.services.factory_record(&world.by, claimed_later.record).await.unwrap();
+    let record = world.services.factory.factory_record(&world.by, claimed_later.record).await.unwrap();
     assert_eq!((record.claim, record.key()), (Some(claim), Some(scrapped.key().digest())));
     assert_eq!(keys_of(&world, claim).await, [scrapped.key().digest()]);
 
-    assert_eq!(world.services.delete_factory_record(&station(&world), record.id).await.unwrap(), Some(claim));
+    assert_eq!(
+        world.services.factory.delete_factory_record(&station(&world), record.id).await.unwrap(),
+        Some(claim)
+    );
     assert_eq!(keys_of(&world, claim).await, []);
     let refused = scrapped.enroll(&world.services).await.unwrap_err();
     crate::support::refusal::<()>(Err(refused), RefusalKind::ProofRequired);
-    let gone = world.services.factory_record(&world.by, record.id).await;
+    let gone = world.services.factory.factory_record(&world.by, record.id).await;
     assert!(matches!(gone, Err(ServiceError::NotFound { .. })));
     assert_eq!(done(&world, Action::FactoryRecordDeleted).await, [Subject::Company(world.customer)]);
     assert_eq!(done(&world, Action::ClaimKeyWithdrawn).await, [Subject::Claim(claim)]);
@@ -84,7 +88,7 @@ async fn a_claim_loses_the_key_with_the_record_that_it_is_from(db: TestDatabase)
     let again = register(&world, &repaired).await;
     assert_eq!(again.claim, Some(claim), "a repaired unit has a new key");
     assert!(repaired.enroll(&world.services).await.is_ok());
-    let again = world.services.factory_record(&world.by, again.record).await.unwrap();
+    let again = world.services.factory.factory_record(&world.by, again.record).await.unwrap();
     assert_eq!(again.claim, Some(claim));
 }
 
@@ -99,7 +103,7 @@ async fn a_record_stays_while_a_device_uses_its_key(db: TestDatabase) {
         let claim = world.claim(serial, ProofKind::RegisteredKey).await.id;
         let grant = device.enroll(services).await.unwrap();
         let before = world.db.snapshot().await;
-        match services.delete_factory_record(by, record).await {
+        match services.factory.delete_factory_record(by, record).await {
             Err(ServiceError::Conflict(says)) => {
                 assert!(says.starts_with(&format!("The device of claim {claim} enrolled with")), "{says}");
             }
@@ -107,13 +111,13 @@ async fn a_record_stays_while_a_device_uses_its_key(db: TestDatabase) {
         }
         assert_eq!(world.db.snapshot().await, before);
         let lost = if given_up_by_claim {
-            services.unclaim(by, claim).await.unwrap();
+            services.claims.unclaim(by, claim).await.unwrap();
             None
         } else {
-            services.deprovision_device(by, grant.device_id).await.unwrap();
+            services.devices.deprovision_device(by, grant.device_id).await.unwrap();
             Some(claim)
         };
-        assert_eq!(services.delete_factory_record(by, record).await.unwrap(), lost);
+        assert_eq!(services.factory.delete_factory_record(by, record).await.unwrap(), lost);
         assert!(device.enroll(services).await.is_err());
     }
 }
@@ -124,10 +128,10 @@ async fn a_key_that_a_claim_named_itself_is_its_own(db: TestDatabase) {
     let key = shown(&device).of_kind(IdentifierKind::DeviceKey).cloned().collect::<Vec<_>>();
     let mut new = new_claim(world.customer, SERIAL, ProofKind::RegisteredKey);
     new.sets.push(IdentifierSet::new(key).unwrap());
-    let claim = world.services.create_claim(&world.by, new).await.unwrap().id;
+    let claim = world.services.claims.create_claim(&world.by, new).await.unwrap().id;
     let known = register(&world, &device).await;
     assert_eq!(known.claim, Some(claim));
-    assert_eq!(world.services.delete_factory_record(&world.by, known.record).await.unwrap(), None);
+    assert_eq!(world.services.factory.delete_factory_record(&world.by, known.record).await.unwrap(), None);
     assert_eq!(keys_of(&world, claim).await, [device.key().digest()]);
     assert!(device.enroll(&world.services).await.is_ok());
 }
@@ -135,7 +139,7 @@ async fn a_key_that_a_claim_named_itself_is_its_own(db: TestDatabase) {
 async fn records_are_their_own_organisations_alone(db: TestDatabase) {
     let world = World::new(db).await;
     let new = NewCompany::new(CompanyKind::Reseller, "Boxes");
-    let boxes = world.services.create_company(&world.by, new).await.unwrap().id;
+    let boxes = world.services.tenancy.create_company(&world.by, new).await.unwrap().id;
     let mut devices = Vec::new();
     for number in 0..3 {
         let mut device = TestDevice::new(&format!("SERIAL{number}"));
@@ -164,18 +168,20 @@ async fn records_are_their_own_organisations_alone(db: TestDatabase) {
         assert_eq!(ids(records(&world, by, filter.clone()).await), expected, "{filter:?}");
     }
     let mut request = PageRequest { size: Some(2), after: None };
-    let page = world.services.list_factory_records(&own, FactoryFilter::default(), request.clone()).await;
+    let page =
+        world.services.factory.list_factory_records(&own, FactoryFilter::default(), request.clone()).await;
     let page = page.unwrap();
     assert_eq!(ids(page.items), devices[..2]);
     request.after = page.next;
-    let rest = world.services.list_factory_records(&own, FactoryFilter::default(), request).await.unwrap();
+    let rest =
+        world.services.factory.list_factory_records(&own, FactoryFilter::default(), request).await.unwrap();
     assert_eq!((ids(rest.items), rest.next), (devices[2..].to_vec(), None));
 
     let before = world.db.snapshot().await;
     for record in [devices[0], FactoryRecordId::new(1).unwrap()] {
-        let shown = world.services.factory_record(&stranger, record).await;
+        let shown = world.services.factory.factory_record(&stranger, record).await;
         assert!(matches!(shown, Err(ServiceError::NotFound { .. })), "{shown:?}");
-        let deleted = world.services.delete_factory_record(&stranger, record).await;
+        let deleted = world.services.factory.delete_factory_record(&stranger, record).await;
         assert!(matches!(deleted, Err(ServiceError::NotFound { .. })), "{deleted:?}");
     }
     assert_eq!(world.db.snapshot().await, before);
@@ -184,21 +190,25 @@ async fn records_are_their_own_organisations_alone(db: TestDatabase) {
 async fn an_organisation_stays_with_its_records_and_goes_without_them(db: TestDatabase) {
     let world = World::new(db).await;
     let new = NewCompany::new(CompanyKind::Reseller, "Boxes");
-    let boxes = world.services.create_company(&world.by, new).await.unwrap().id;
+    let boxes = world.services.tenancy.create_company(&world.by, new).await.unwrap().id;
     let by = Actor::of_reseller("bench 4", boxes);
-    let became =
-        world.services.register_factory_devices(&by, vec![shown(&TestDevice::new(SERIAL))]).await.unwrap();
+    let became = world
+        .services
+        .factory
+        .register_factory_devices(&by, vec![shown(&TestDevice::new(SERIAL))])
+        .await
+        .unwrap();
     let Registration::New(known) = became[0] else { panic!("{became:?}") };
     let before = world.db.snapshot().await;
-    match world.services.delete_company(&world.by, boxes).await {
+    match world.services.tenancy.delete_company(&world.by, boxes).await {
         Err(ServiceError::Conflict(says)) => {
             assert!(says.contains("Boxes still has factory records."), "{says}");
         }
         other => panic!("{other:?}"),
     }
     assert_eq!(world.db.snapshot().await, before);
-    world.services.delete_factory_record(&by, known.record).await.unwrap();
-    world.services.delete_company(&world.by, boxes).await.unwrap();
+    world.services.factory.delete_factory_record(&by, known.record).await.unwrap();
+    world.services.tenancy.delete_company(&world.by, boxes).await.unwrap();
 }
 
 async fn a_claim_that_ends_beside_a_registration_spoils_no_other_device(db: TestDatabase) {
@@ -226,7 +236,8 @@ async fn a_claim_that_ends_beside_a_registration_spoils_no_other_device(db: Test
     ended.notified().await;
     let devices = vec![shown(&TestDevice::new(SERIAL)), shown(&other)];
     let (services, by) = (world.services.clone(), station(&world));
-    let registering = tokio::spawn(async move { services.register_factory_devices(&by, devices).await });
+    let registering =
+        tokio::spawn(async move { services.factory.register_factory_devices(&by, devices).await });
     somebody_waits(&world.db).await;
     go_on.notify_one();
     ending.await.unwrap().unwrap();
@@ -262,8 +273,8 @@ async fn a_record_that_is_deleted_beside_a_claim_leaves_it_no_key(db: TestDataba
         let other = world.another_server(u64::from(round) + 2);
         let new = new_claim(world.customer, &serial, ProofKind::Identifiers);
         let (deleted, claimed) = tokio::join!(
-            world.services.delete_factory_record(&world.by, record),
-            other.create_claim(&world.by, NewClaim { ..new })
+            world.services.factory.delete_factory_record(&world.by, record),
+            other.claims.create_claim(&world.by, NewClaim { ..new })
         );
         let (lost, claim) = (deleted.unwrap(), claimed.unwrap().id);
         assert!(lost.is_none_or(|lost| lost == claim));
@@ -274,15 +285,15 @@ async fn a_record_that_is_deleted_beside_a_claim_leaves_it_no_key(db: TestDataba
 
 async fn a_record_that_is_deleted_beside_a_registration_is_there_whole_or_not_at_all(db: TestDatabase) {
     let world = World::new(db).await;
-    world.services.set_factory_keys(&world.by, world.customer, true).await.unwrap();
+    world.services.tenancy.set_factory_keys(&world.by, world.customer, true).await.unwrap();
     let device = TestDevice::new(SERIAL);
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await.id;
     for round in 0..10 {
         let record = register(&world, &device).await.record;
         let (other, by) = (world.another_server(round + 2), station(&world));
         let (deleted, registered) = tokio::join!(
-            world.services.delete_factory_record(&world.by, record),
-            other.register_factory_devices(&by, vec![shown(&device)])
+            world.services.factory.delete_factory_record(&world.by, record),
+            other.factory.register_factory_devices(&by, vec![shown(&device)])
         );
         assert_eq!(deleted.unwrap(), Some(claim));
         assert!(!matches!(registered.unwrap()[0], Registration::Refused(_)));
@@ -303,22 +314,22 @@ async fn a_station_binds_a_key_to_a_claim_only_where_its_owner_allows_it(db: Tes
     assert!(known.withheld.unwrap().contains("Ask an owner of the customer"), "{known:?}");
     assert_eq!(keys_of(&world, claim).await, []);
     assert_eq!(done(&world, Action::ClaimKeyRegistered).await, []);
-    let record = services.factory_record(&world.by, known.record).await.unwrap();
+    let record = services.factory.factory_record(&world.by, known.record).await.unwrap();
     assert_eq!(record.claim, None);
 
     let owner = Actor::of_customer("acme's owner", world.customer);
-    services.set_factory_keys(&owner, world.customer, true).await.unwrap();
+    services.tenancy.set_factory_keys(&owner, world.customer, true).await.unwrap();
     assert_eq!(done(&world, Action::CompanyUpdated).await, [Subject::Company(world.customer)]);
     let known = register(&world, &device).await;
     assert_eq!((known.claim, known.withheld), (Some(claim), None));
     assert_eq!(keys_of(&world, claim).await, [device.key().digest()]);
-    assert_eq!(services.factory_record(&world.by, known.record).await.unwrap().claim, Some(claim));
+    assert_eq!(services.factory.factory_record(&world.by, known.record).await.unwrap().claim, Some(claim));
 }
 
 async fn a_station_binds_no_key_to_a_claim_whose_device_has_enrolled(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
-    services.set_factory_keys(&world.by, world.customer, true).await.unwrap();
+    services.tenancy.set_factory_keys(&world.by, world.customer, true).await.unwrap();
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await.id;
     let device = TestDevice::new(SERIAL);
     let grant = device.enroll(services).await.unwrap();
@@ -326,7 +337,11 @@ async fn a_station_binds_no_key_to_a_claim_whose_device_has_enrolled(db: TestDat
     for managed in [false, true] {
         if managed {
             let outcome = Some(Outcome::Managed { version: 1 });
-            services.report(certificate(&grant), report(grant.generation, &[1], outcome)).await.unwrap();
+            services
+                .devices
+                .report(certificate(&grant), report(grant.generation, &[1], outcome))
+                .await
+                .unwrap();
         }
         let known = register(&world, &thief).await;
         assert_eq!(known.claim, None);
@@ -340,23 +355,24 @@ async fn nobody_else_lets_factories_register_keys(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
     let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
-    let boxes = services.create_company(&world.by, boxes).await.unwrap().id;
-    services.set_works_for(&world.by, boxes, world.customer, true).await.unwrap();
-    let emm = services.create_company(&world.by, NewCompany::new(CompanyKind::Emm, "Fleet")).await.unwrap();
+    let boxes = services.tenancy.create_company(&world.by, boxes).await.unwrap().id;
+    services.tenancy.set_works_for(&world.by, boxes, world.customer, true).await.unwrap();
+    let emm =
+        services.tenancy.create_company(&world.by, NewCompany::new(CompanyKind::Emm, "Fleet")).await.unwrap();
     let before = world.db.snapshot().await;
     for stranger in [
         Actor::of_reseller("Boxes", boxes),
         Actor::of_customer("Fleet", world.customer).with_company(Some(emm.id)),
         Actor::of_customer("Bolt", boxes),
     ] {
-        let refused = services.set_factory_keys(&stranger, world.customer, true).await;
+        let refused = services.tenancy.set_factory_keys(&stranger, world.customer, true).await;
         let no = matches!(
             refused,
             Err(ServiceError::OperatorOnly | ServiceError::NotYours(_) | ServiceError::NotFound { .. })
         );
         assert!(no, "{refused:?}");
     }
-    let refused = services.set_factory_keys(&world.by, boxes, true).await;
+    let refused = services.tenancy.set_factory_keys(&world.by, boxes, true).await;
     assert!(matches!(refused, Err(ServiceError::Invalid { field: "factory_keys", .. })), "{refused:?}");
     assert_eq!(world.db.snapshot().await, before);
 }

@@ -24,7 +24,7 @@ fn invalid(row: &RowResult) -> (u64, Option<usize>, &str, &str) {
 async fn each_row_has_its_result_and_good_ones_are_claims(db: TestDatabase) {
     let world = World::new(db).await;
     world.other_customer("Bolt").await;
-    let office = world.services.create_configuration(
+    let office = world.services.catalogue.create_configuration(
         &world.by,
         world.customer,
         "Office",
@@ -65,10 +65,10 @@ async fn each_row_has_its_result_and_good_ones_are_claims(db: TestDatabase) {
     assert_eq!(rows[8].outcome, RowOutcome::Conflict);
     assert!(matches!(rows[9].outcome, RowOutcome::Imported(_)), "the same number of another model");
 
-    let claim = world.services.claim(&world.by, first).await.unwrap().claim;
+    let claim = world.services.claims.claim(&world.by, first).await.unwrap().claim;
     assert_eq!((claim.order.unwrap().as_str(), claim.proof), ("PO 1", ProofKind::Identifiers));
     assert_eq!(claim.created_by, "test");
-    let claim = world.services.claim(&world.by, second).await.unwrap().claim;
+    let claim = world.services.claims.claim(&world.by, second).await.unwrap().claim;
     assert_eq!((claim.configuration, claim.proof), (Some(office), ProofKind::Token));
     TestDevice::new("SN000001").enroll(&world.services).await.unwrap();
 }
@@ -101,21 +101,21 @@ async fn an_import_for_a_reseller_without_a_link_says_whose_devices_it_does_not_
     let (services, by) = (&world.services, &world.by);
     let bolt = world.other_customer("Bolt").await;
     let boxes = NewCompany::new(CompanyKind::Reseller, "Boxes");
-    let boxes = services.create_company(by, boxes).await.unwrap().id;
-    services.set_works_for(by, boxes, bolt, true).await.unwrap();
+    let boxes = services.tenancy.create_company(by, boxes).await.unwrap().id;
+    services.tenancy.set_works_for(by, boxes, bolt, true).await.unwrap();
     let unseen = async |reseller: Option<CompanyId>, serial: &str| {
         let file =
             format!("{HEADER}{serial}1,Lenovo,20QES0XX00,Acme,,,\n{serial}2,Lenovo,20QES0XX00,Bolt,,,\n");
         let defaults = ImportDefaults { reseller, ..ImportDefaults::default() };
         let csv = Cursor::new(file.into_bytes());
-        let mut import = services.open_import(by, defaults, csv).await.unwrap();
+        let mut import = services.claims.open_import(by, defaults, csv).await.unwrap();
         while import.next_results().await.unwrap().is_some() {}
         assert_eq!(import.summary().imported, 2);
         import.unlinked_customers().collect::<Vec<_>>()
     };
     assert_eq!(unseen(Some(boxes), "SN00A").await, [world.customer]);
     assert_eq!(unseen(None, "SN00B").await, []);
-    services.set_works_for(by, boxes, world.customer, true).await.unwrap();
+    services.tenancy.set_works_for(by, boxes, world.customer, true).await.unwrap();
     assert_eq!(unseen(Some(boxes), "SN00C").await, []);
 }
 
@@ -128,7 +128,8 @@ async fn a_file_imported_again_changes_nothing(db: TestDatabase) {
     assert_eq!(summary.unwrap().already_claimed, 2);
     assert_eq!(world.db.snapshot().await, before);
     let filter = AuditFilter { action: Some(Action::ClaimsImported), ..AuditFilter::default() };
-    let audit = world.services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap().items;
+    let audit =
+        world.services.tenancy.list_audit(&world.by, filter, PageRequest::default()).await.unwrap().items;
     assert_eq!((audit.len(), &audit[0].detail["claims"]), (1, &serde_json::json!(2)));
 }
 
@@ -178,9 +179,9 @@ async fn a_file_that_nobody_may_own_is_refused_before_it_is_read(db: TestDatabas
     }
     let world = World::new(db).await;
     let defaults = ImportDefaults { customer: Some("1".parse().unwrap()), ..ImportDefaults::default() };
-    let refused = world.services.import_claims(&world.by, defaults, Unread, |_| panic!("a row")).await;
+    let refused = world.services.claims.import_claims(&world.by, defaults, Unread, |_| panic!("a row")).await;
     assert!(matches!(refused, Err(ServiceError::NotFound { what: "customer", .. })));
-    let without = world.services.import_claims(
+    let without = world.services.claims.import_claims(
         &world.by,
         ImportDefaults::default(),
         Cursor::new(format!("{HEADER}SN000001,Lenovo,20QES0XX00,,,,\n")),
@@ -201,7 +202,7 @@ async fn more_rows_than_a_batch_are_all_there(db: TestDatabase) {
     let (mut found, mut after) = (0, None);
     loop {
         let page = PageRequest { size: Some(1000), after };
-        let part = world.services.list_claims(&world.by, ClaimFilter::default(), page).await.unwrap();
+        let part = world.services.claims.list_claims(&world.by, ClaimFilter::default(), page).await.unwrap();
         found += part.items.len();
         after = part.next;
         if after.is_none() {

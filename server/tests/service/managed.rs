@@ -36,7 +36,7 @@ async fn granted(world: &World) -> (TestDevice, Grant) {
 }
 
 async fn stored(world: &World, id: DeviceId) -> Device {
-    world.services.device(&world.by, id).await.unwrap().device
+    world.services.devices.device(&world.by, id).await.unwrap().device
 }
 
 fn installed(world: &World, version: u64) -> Installed {
@@ -47,19 +47,19 @@ async fn a_report_sent_twice_changes_nothing(db: TestDatabase) {
     let world = World::new(db).await;
     let (_, grant) = granted(&world).await;
     let who = certificate(&grant);
-    let first = world.services.report(who, report(Generation(1), &[1, 2], None)).await.unwrap();
+    let first = world.services.devices.report(who, report(Generation(1), &[1, 2], None)).await.unwrap();
     assert_eq!((first.sequence, first.server_time), (2, START));
     let before = world.db.snapshot().await;
-    let again = world.services.report(who, report(Generation(1), &[1, 2], None)).await.unwrap();
+    let again = world.services.devices.report(who, report(Generation(1), &[1, 2], None)).await.unwrap();
     assert_eq!(again, first);
     assert_eq!(world.db.snapshot().await, before);
-    let more = world.services.report(who, report(Generation(1), &[2, 3], DONE)).await.unwrap();
+    let more = world.services.devices.report(who, report(Generation(1), &[2, 3], DONE)).await.unwrap();
     assert_eq!(more.sequence, 3);
     let before = world.db.snapshot().await;
     world.clock.advance(Duration::from_secs(5));
-    world.services.report(who, report(Generation(1), &[2, 3], DONE)).await.unwrap();
+    world.services.devices.report(who, report(Generation(1), &[2, 3], DONE)).await.unwrap();
     assert_eq!(world.db.snapshot().await, before, "also with its outcome");
-    let history = world.services.device(&world.by, grant.device_id).await.unwrap().history;
+    let history = world.services.devices.device(&world.by, grant.device_id).await.unwrap().history;
     assert_eq!(history.iter().filter(|one| one.action == Action::Reported).count(), 2);
 }
 
@@ -68,9 +68,9 @@ async fn a_device_that_reports_without_end_fills_no_disk(db: TestDatabase) {
     let (_, grant) = granted(&world).await;
     for sequence in 1..=30 {
         let said = report(Generation(1), &[sequence], None);
-        world.services.report(certificate(&grant), said).await.unwrap();
+        world.services.devices.report(certificate(&grant), said).await.unwrap();
     }
-    let history = world.services.device(&world.by, grant.device_id).await.unwrap().history;
+    let history = world.services.devices.device(&world.by, grant.device_id).await.unwrap().history;
     let reported: Vec<u64> =
         history.iter().filter(|one| one.action == Action::Reported).map(|one| one.count).collect();
     assert_eq!(reported, [30]);
@@ -84,7 +84,12 @@ async fn managed_completes_the_generation(db: TestDatabase) {
         kind: "unhealthy".to_owned(),
         detail: "the unit\0 failed\n".to_owned(),
     };
-    world.services.report(certificate(&grant), report(Generation(1), &[1], Some(rolled_back))).await.unwrap();
+    world
+        .services
+        .devices
+        .report(certificate(&grant), report(Generation(1), &[1], Some(rolled_back)))
+        .await
+        .unwrap();
     let device = stored(&world, grant.device_id).await;
     assert_eq!(device.state, DeviceState::Enrolling { generation: Generation(1), since: START });
     assert_eq!(device.active, None, "only managed completes");
@@ -96,11 +101,16 @@ async fn managed_completes_the_generation(db: TestDatabase) {
         kind: "device_lacks".to_owned(),
         detail: "there is no user kiosk".to_owned(),
     };
-    world.services.report(certificate(&grant), report(Generation(1), &[2], Some(rejected))).await.unwrap();
+    world
+        .services
+        .devices
+        .report(certificate(&grant), report(Generation(1), &[2], Some(rejected)))
+        .await
+        .unwrap();
     assert_eq!(stored(&world, grant.device_id).await.last_said.failed_version, Some(START.0 + 1));
 
     world.clock.advance(Duration::from_secs(9));
-    world.services.report(certificate(&grant), report(Generation(1), &[3], DONE)).await.unwrap();
+    world.services.devices.report(certificate(&grant), report(Generation(1), &[3], DONE)).await.unwrap();
     let device = stored(&world, grant.device_id).await;
     assert_eq!(device.last_said.failed_version, None);
     let since = START.plus(Duration::from_secs(9));
@@ -111,34 +121,35 @@ async fn managed_completes_the_generation(db: TestDatabase) {
 async fn what_a_device_runs_is_known_as_soon_as_it_is_managed(db: TestDatabase) {
     let world = World::new(db).await;
     let (device, grant) = granted(&world).await;
-    world.services.report(certificate(&grant), report(Generation(1), &[1], DONE)).await.unwrap();
+    world.services.devices.report(certificate(&grant), report(Generation(1), &[1], DONE)).await.unwrap();
     let known = stored(&world, grant.device_id).await.last_said.installed;
     assert_eq!(known, Some(installed(&world, VERSION)));
     // A version that the server does not give is one that it knows nothing about.
     let again = device.enroll(&world.services).await.unwrap();
     let other = Some(Outcome::Managed { version: VERSION + 1 });
-    world.services.report(certificate(&again), report(Generation(2), &[1], other)).await.unwrap();
+    world.services.devices.report(certificate(&again), report(Generation(2), &[1], other)).await.unwrap();
     assert_eq!(stored(&world, grant.device_id).await.last_said.installed, None);
 }
 
 async fn generations_end_when_a_newer_one_is_complete(db: TestDatabase) {
     let world = World::new(db).await;
     let (device, first) = granted(&world).await;
-    world.services.report(certificate(&first), report(Generation(1), &[1], DONE)).await.unwrap();
+    world.services.devices.report(certificate(&first), report(Generation(1), &[1], DONE)).await.unwrap();
     let second = device.enroll(&world.services).await.unwrap();
     let third = device.enroll(&world.services).await.unwrap();
     // Generation 2 was granted, and neither completed nor is it the latest.
-    let skipped = world.services.report(certificate(&second), report(Generation(2), &[1], DONE)).await;
+    let skipped =
+        world.services.devices.report(certificate(&second), report(Generation(2), &[1], DONE)).await;
     refusal(skipped, RefusalKind::ProofRequired);
     // The active one and the latest one both work.
-    world.services.report(certificate(&first), report(Generation(1), &[2], None)).await.unwrap();
-    world.services.check_in(certificate(&third), check_in(Generation(3), None)).await.unwrap();
-    world.services.report(certificate(&third), report(Generation(3), &[1], DONE)).await.unwrap();
+    world.services.devices.report(certificate(&first), report(Generation(1), &[2], None)).await.unwrap();
+    world.services.devices.check_in(certificate(&third), check_in(Generation(3), None)).await.unwrap();
+    world.services.devices.report(certificate(&third), report(Generation(3), &[1], DONE)).await.unwrap();
     let before = world.db.snapshot().await;
     for old in [&first, &second] {
-        let late = world.services.report(certificate(old), report(old.generation, &[9], DONE)).await;
+        let late = world.services.devices.report(certificate(old), report(old.generation, &[9], DONE)).await;
         refusal(late, RefusalKind::ProofRequired);
-        let late = world.services.check_in(certificate(old), check_in(old.generation, None)).await;
+        let late = world.services.devices.check_in(certificate(old), check_in(old.generation, None)).await;
         refusal(late, RefusalKind::ProofRequired);
     }
     assert_eq!(world.db.snapshot().await, before);
@@ -149,25 +160,25 @@ async fn messages_that_are_not_of_this_certificate_are_refused(db: TestDatabase)
     let (_, grant) = granted(&world).await;
     let who = certificate(&grant);
     let before = world.db.snapshot().await;
-    let other = world.services.report(who, report(Generation(2), &[1], DONE)).await;
+    let other = world.services.devices.report(who, report(Generation(2), &[1], DONE)).await;
     refusal(other, RefusalKind::UnsupportedProtocol);
-    let other = world.services.check_in(who, check_in(Generation(2), None)).await;
+    let other = world.services.devices.check_in(who, check_in(Generation(2), None)).await;
     refusal(other, RefusalKind::UnsupportedProtocol);
     let stranger = DeviceIdentityCert { device: DeviceId::new(1).unwrap(), ..who };
     refusal(
-        world.services.report(stranger, report(Generation(1), &[1], DONE)).await,
+        world.services.devices.report(stranger, report(Generation(1), &[1], DONE)).await,
         RefusalKind::ProofRequired,
     );
     let sequences: Vec<u64> = (1..).take(MAX_REPORT_ENTRIES + 1).collect();
-    let many = world.services.report(who, report(Generation(1), &sequences, None)).await;
+    let many = world.services.devices.report(who, report(Generation(1), &sequences, None)).await;
     refusal(many, RefusalKind::UnsupportedProtocol);
-    let zero = world.services.report(who, report(Generation(1), &[0], None)).await;
+    let zero = world.services.devices.report(who, report(Generation(1), &[0], None)).await;
     refusal(zero, RefusalKind::UnsupportedProtocol);
-    let endless = world.services.report(who, report(Generation(1), &[u64::MAX], None)).await;
+    let endless = world.services.devices.report(who, report(Generation(1), &[u64::MAX], None)).await;
     refusal(endless, RefusalKind::UnsupportedProtocol);
     let mut odd = check_in(Generation(1), None);
     odd.agent_version.push('\0');
-    refusal(world.services.check_in(who, odd).await, RefusalKind::UnsupportedProtocol);
+    refusal(world.services.devices.check_in(who, odd).await, RefusalKind::UnsupportedProtocol);
     assert_eq!(world.db.snapshot().await, before);
 }
 
@@ -175,18 +186,26 @@ async fn a_device_that_may_not_speak_is_told_so(db: TestDatabase) {
     let world = World::new(db).await;
     let (_, grant) = granted(&world).await;
     let who = certificate(&grant);
-    world.services.disable_device(&world.by, grant.device_id, Some("Lost".to_owned())).await.unwrap();
+    world.services.devices.disable_device(&world.by, grant.device_id, Some("Lost".to_owned())).await.unwrap();
     let before = world.db.snapshot().await;
-    let disabled =
-        refusal(world.services.check_in(who, check_in(Generation(1), None)).await, RefusalKind::Disabled);
+    let disabled = refusal(
+        world.services.devices.check_in(who, check_in(Generation(1), None)).await,
+        RefusalKind::Disabled,
+    );
     assert_eq!(disabled.message.as_deref(), Some("Lost"));
-    refusal(world.services.report(who, report(Generation(1), &[1], DONE)).await, RefusalKind::Disabled);
+    refusal(
+        world.services.devices.report(who, report(Generation(1), &[1], DONE)).await,
+        RefusalKind::Disabled,
+    );
     assert_eq!(world.db.snapshot().await, before);
-    world.services.enable_device(&world.by, grant.device_id).await.unwrap();
-    world.services.check_in(who, check_in(Generation(1), None)).await.unwrap();
+    world.services.devices.enable_device(&world.by, grant.device_id).await.unwrap();
+    world.services.devices.check_in(who, check_in(Generation(1), None)).await.unwrap();
     let claim = stored(&world, grant.device_id).await.claim;
-    world.services.unclaim(&world.by, claim).await.unwrap();
-    refusal(world.services.check_in(who, check_in(Generation(1), None)).await, RefusalKind::Deprovisioned);
+    world.services.claims.unclaim(&world.by, claim).await.unwrap();
+    refusal(
+        world.services.devices.check_in(who, check_in(Generation(1), None)).await,
+        RefusalKind::Deprovisioned,
+    );
 }
 
 async fn a_newer_configuration_is_news_once(db: TestDatabase) {
@@ -196,7 +215,7 @@ async fn a_newer_configuration_is_news_once(db: TestDatabase) {
     let ask = async |installed, failed_version| {
         let mut said = check_in(Generation(1), installed);
         said.failed_version = failed_version;
-        world.services.check_in(who, said).await.unwrap()
+        world.services.devices.check_in(who, said).await.unwrap()
     };
     assert_eq!(ask(Some(installed(&world, VERSION)), None).await.payload, None);
     let nothing_yet = ask(None, None).await.payload.unwrap();
@@ -205,7 +224,7 @@ async fn a_newer_configuration_is_news_once(db: TestDatabase) {
     world.clock.advance(Duration::from_secs(10));
     let document = MINIMAL_DOCUMENT.replace("000 00 00", "111 11 11");
     let change = ConfigurationChange { name: None, document: Some(document), default: None };
-    world.services.update_configuration(&world.by, world.configuration, change).await.unwrap();
+    world.services.catalogue.update_configuration(&world.by, world.configuration, change).await.unwrap();
     let news = ask(Some(installed(&world, VERSION)), None).await;
     assert_eq!(news.owner.contact_phone, "+41 44 111 11 11");
     let payload = news.payload.unwrap().verify(&world.signer.trusted()).unwrap();
@@ -226,7 +245,8 @@ async fn a_version_rises_even_if_the_clock_falls(db: TestDatabase) {
     let world = World::new(db).await;
     world.clock.set(Timestamp(START.0 - 1_000_000));
     let change = ConfigurationChange { name: Some("Kiosk 2".to_owned()), document: None, default: None };
-    let changed = world.services.update_configuration(&world.by, world.configuration, change).await.unwrap();
+    let changed =
+        world.services.catalogue.update_configuration(&world.by, world.configuration, change).await.unwrap();
     assert_eq!(changed.updated_at, Timestamp(VERSION + 1));
 }
 
@@ -235,17 +255,24 @@ async fn another_older_configuration_is_news_too(db: TestDatabase) {
     let (_, grant) = granted(&world).await;
     let older = world
         .services
+        .catalogue
         .create_configuration(&world.by, world.customer, "Office", MINIMAL_DOCUMENT)
         .await
         .unwrap();
     world.clock.advance(Duration::from_secs(10));
     let change =
         ConfigurationChange { name: None, document: Some(MINIMAL_DOCUMENT.to_owned()), default: None };
-    let newer = world.services.update_configuration(&world.by, world.configuration, change).await.unwrap();
+    let newer =
+        world.services.catalogue.update_configuration(&world.by, world.configuration, change).await.unwrap();
     world.clock.advance(Duration::from_secs(10));
-    world.services.set_default_configuration(&world.by, world.customer, Some(older.id)).await.unwrap();
+    world
+        .services
+        .catalogue
+        .set_default_configuration(&world.by, world.customer, Some(older.id))
+        .await
+        .unwrap();
     let said = check_in(Generation(1), Some(installed(&world, newer.updated_at.0)));
-    let news = world.services.check_in(certificate(&grant), said).await.unwrap();
+    let news = world.services.devices.check_in(certificate(&grant), said).await.unwrap();
     let payload = news.payload.unwrap().verify(&world.signer.trusted()).unwrap();
     assert_eq!((payload.configuration.id, payload.version), (older.id, START.0 + 20_000));
 }
@@ -253,16 +280,22 @@ async fn another_older_configuration_is_news_too(db: TestDatabase) {
 async fn a_device_is_told_to_enroll_again_until_it_has(db: TestDatabase) {
     let world = World::new(db).await;
     let (device, grant) = granted(&world).await;
-    world.services.report(certificate(&grant), report(Generation(1), &[1], DONE)).await.unwrap();
-    world.services.request_re_enrollment(&world.by, grant.device_id).await.unwrap();
+    world.services.devices.report(certificate(&grant), report(Generation(1), &[1], DONE)).await.unwrap();
+    world.services.devices.request_re_enrollment(&world.by, grant.device_id).await.unwrap();
     for _ in 0..2 {
-        let news = world.services.check_in(certificate(&grant), check_in(Generation(1), None)).await.unwrap();
+        let news = world
+            .services
+            .devices
+            .check_in(certificate(&grant), check_in(Generation(1), None))
+            .await
+            .unwrap();
         assert_eq!(news.commands, [Command::ReEnroll]);
         assert_eq!(news.payload, None, "it comes with the new grant");
     }
     let again = device.enroll(&world.services).await.unwrap();
-    world.services.report(certificate(&again), report(Generation(2), &[1], DONE)).await.unwrap();
-    let news = world.services.check_in(certificate(&again), check_in(Generation(2), None)).await.unwrap();
+    world.services.devices.report(certificate(&again), report(Generation(2), &[1], DONE)).await.unwrap();
+    let news =
+        world.services.devices.check_in(certificate(&again), check_in(Generation(2), None)).await.unwrap();
     assert_eq!(news.commands, []);
 }
 
@@ -272,11 +305,11 @@ async fn a_certificate_is_renewed_for_the_same_key(db: TestDatabase) {
     world.clock.advance(Duration::from_hours(24 * 300));
     let mut said = check_in(Generation(1), Some(installed(&world, VERSION)));
     said.renew_certificate = true;
-    let news = world.services.check_in(certificate(&grant), said).await.unwrap();
+    let news = world.services.devices.check_in(certificate(&grant), said).await.unwrap();
     let renewed = world.signer.read_certificate(news.certificate_chain[0].as_ref()).unwrap();
     assert_eq!((renewed.generation, renewed.owner), (Generation(1), world.customer));
     assert_eq!(renewed.key, device.key());
-    let history = world.services.device(&world.by, grant.device_id).await.unwrap().history;
+    let history = world.services.devices.device(&world.by, grant.device_id).await.unwrap().history;
     assert_eq!(history[0].action, Action::CertificateRenewed);
 }
 
@@ -284,10 +317,10 @@ async fn a_certificate_of_a_former_authority_is_replaced_unasked(db: TestDatabas
     let world = World::new(db).await;
     let (device, grant) = granted(&world).await;
     let said = || check_in(Generation(1), Some(installed(&world, VERSION)));
-    let news = world.services.check_in(certificate(&grant), said()).await.unwrap();
+    let news = world.services.devices.check_in(certificate(&grant), said()).await.unwrap();
     assert_eq!(news.certificate_chain, []);
     let former = DeviceIdentityCert { issuer: Sha256::of(b"former"), ..certificate(&grant) };
-    let news = world.services.check_in(former, said()).await.unwrap();
+    let news = world.services.devices.check_in(former, said()).await.unwrap();
     let new = world.signer.read_certificate(news.certificate_chain[0].as_ref()).unwrap();
     assert_eq!((new.device, new.generation, new.key), (grant.device_id, Generation(1), device.key()));
 }
@@ -295,9 +328,9 @@ async fn a_certificate_of_a_former_authority_is_replaced_unasked(db: TestDatabas
 async fn a_device_without_configuration_is_left_in_peace(db: TestDatabase) {
     let world = World::new(db).await;
     let (_, grant) = granted(&world).await;
-    world.services.set_default_configuration(&world.by, world.customer, None).await.unwrap();
+    world.services.catalogue.set_default_configuration(&world.by, world.customer, None).await.unwrap();
     let said = check_in(Generation(1), Some(installed(&world, VERSION)));
-    let news = world.services.check_in(certificate(&grant), said).await.unwrap();
+    let news = world.services.devices.check_in(certificate(&grant), said).await.unwrap();
     assert_eq!((news.payload, news.owner.company.as_str()), (None, "Acme"));
 }
 

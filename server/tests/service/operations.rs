@@ -21,8 +21,8 @@ use unbox_server::{
 
 async fn reseller(world: &World, name: &str) -> Actor {
     let new = NewCompany::new(CompanyKind::Reseller, name);
-    let id = world.services.create_company(&world.by, new).await.unwrap().id;
-    world.services.set_works_for(&world.by, id, world.customer, true).await.unwrap();
+    let id = world.services.tenancy.create_company(&world.by, new).await.unwrap().id;
+    world.services.tenancy.set_works_for(&world.by, id, world.customer, true).await.unwrap();
     Actor::of_reseller(name, id)
 }
 
@@ -48,11 +48,11 @@ async fn start_on(
     kind: OperationKind,
     items: Vec<Item>,
 ) -> Result<Operation, ServiceError> {
-    let mut spool = services.item_spool().unwrap();
+    let mut spool = services.claims.item_spool().unwrap();
     for item in items {
         spool.push(&item).unwrap();
     }
-    services.start_operation(by, kind, spool).await
+    services.claims.start_operation(by, kind, spool).await
 }
 
 fn by_serial(serial: &str) -> ClaimTarget {
@@ -60,14 +60,19 @@ fn by_serial(serial: &str) -> ClaimTarget {
 }
 
 async fn results(world: &World, by: &Actor, id: unbox_common::ids::OperationId) -> Vec<DoneItem> {
-    world.services.operation_results(by, id, 0, u32::MAX).await.unwrap()
+    world.services.claims.operation_results(by, id, 0, u32::MAX).await.unwrap()
 }
 
 async fn every_device_has_its_result_in_the_order_of_the_request(db: TestDatabase) {
     let world = World::new(db).await;
     let boxes = reseller(&world, "Boxes").await;
     let bolt = world.other_customer("Bolt").await;
-    world.services.create_claim(&world.by, new_claim(bolt, "TAKEN001", ProofKind::Token)).await.unwrap();
+    world
+        .services
+        .claims
+        .create_claim(&world.by, new_claim(bolt, "TAKEN001", ProofKind::Token))
+        .await
+        .unwrap();
     let refused = ItemResult::failure(ItemStatus::InvalidSectionType, "INVALID_SECTION_TYPE", "Not here.");
     let mut items: Vec<Item> =
         (0..1200).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
@@ -77,11 +82,11 @@ async fn every_device_has_its_result_in_the_order_of_the_request(db: TestDatabas
     items[1100] = items[0].clone();
     let started = start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
     assert_eq!((started.done, started.done_at), (0, None));
-    assert!(world.services.work_once().await.unwrap());
-    let half = world.services.operation(&boxes, started.id).await.unwrap();
+    assert!(world.services.claims.work_once().await.unwrap());
+    let half = world.services.claims.operation(&boxes, started.id).await.unwrap();
     assert_eq!((half.done, half.done_at), (500, None));
-    while world.services.work_once().await.unwrap() {}
-    let done = world.services.operation(&boxes, started.id).await.unwrap();
+    while world.services.claims.work_once().await.unwrap() {}
+    let done = world.services.claims.operation(&boxes, started.id).await.unwrap();
     assert_eq!((done.done, done.succeeded), (1200, 1197));
     assert!(done.done_at.is_some());
 
@@ -99,7 +104,7 @@ async fn every_device_has_its_result_in_the_order_of_the_request(db: TestDatabas
     }
     assert_eq!(results[1100].result, results[0].result, "the same device, the same claim");
     assert_eq!(results[7].echo, "{\"echo\":\"SERIAL00007\"}");
-    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 1196);
+    assert_eq!(world.services.claims.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 1196);
 }
 
 async fn what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice(db: TestDatabase) {
@@ -107,15 +112,15 @@ async fn what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice(
     let boxes = reseller(&world, "Boxes").await;
     let items = (0..2600).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
     let started = start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
-    assert!(world.services.work_once().await.unwrap());
+    assert!(world.services.claims.work_once().await.unwrap());
     let (one, other) = (world.another_server(2), world.another_server(3));
     let work = async |services: Services| {
-        while services.work_once().await.unwrap()
-            || services.operation(&boxes, started.id).await.unwrap().done_at.is_none()
+        while services.claims.work_once().await.unwrap()
+            || services.claims.operation(&boxes, started.id).await.unwrap().done_at.is_none()
         {}
     };
     tokio::join!(work(one), work(other));
-    let done = world.services.operation(&boxes, started.id).await.unwrap();
+    let done = world.services.claims.operation(&boxes, started.id).await.unwrap();
     assert_eq!((done.done, done.succeeded), (2600, 2600));
     let devices: std::collections::BTreeSet<_> = results(&world, &boxes, started.id)
         .await
@@ -123,7 +128,7 @@ async fn what_a_server_left_is_gone_on_with_by_others_and_nothing_is_done_twice(
         .map(|item| item.result.unwrap().device.unwrap())
         .collect();
     assert_eq!(devices.len(), 2600);
-    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 2600);
+    assert_eq!(world.services.claims.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 2600);
 }
 
 async fn claims_are_ended_released_and_written_beside(db: TestDatabase) {
@@ -131,7 +136,7 @@ async fn claims_are_ended_released_and_written_beside(db: TestDatabase) {
     let boxes = reseller(&world, "Boxes").await;
     let items = (0..3).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
     start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
-    while world.services.work_once().await.unwrap() {}
+    while world.services.claims.work_once().await.unwrap() {}
     let changes = BTreeMap::from([("ordernumber".to_owned(), "A1".to_owned())]);
     let item = |work| Item { echo: "{}".to_owned(), work };
     let target = by_serial("SERIAL00000");
@@ -149,14 +154,14 @@ async fn claims_are_ended_released_and_written_beside(db: TestDatabase) {
         item(Work::Unclaim { target: by_serial("SERIAL00002"), until }),
     ];
     let unclaim = start(&world, &boxes, OperationKind::Unclaim, unclaims).await.unwrap();
-    while world.services.work_once().await.unwrap() {}
+    while world.services.claims.work_once().await.unwrap() {}
     let statuses = async |id| -> Vec<ItemStatus> {
         results(&world, &boxes, id).await.into_iter().map(|item| item.result.unwrap().status).collect()
     };
     let (ok, unknown) = (ItemStatus::Success, ItemStatus::InvalidDeviceIdentifier);
     assert_eq!(statuses(update.id).await, [ok, ItemStatus::OtherError, unknown]);
     assert_eq!(statuses(unclaim.id).await, [ok, unknown, ok]);
-    let left = world.services.claims_of_reseller(&boxes, &[], None, 10).await.unwrap();
+    let left = world.services.claims.claims_of_reseller(&boxes, &[], None, 10).await.unwrap();
     assert_eq!(left.total, 2);
     assert_eq!(left.claims[0].metadata.entries()["ordernumber"], "A1");
     assert!(left.claims[1].vacation.is_some());
@@ -170,11 +175,11 @@ async fn an_operation_is_its_own_resellers_and_of_a_size_that_is_said(db: TestDa
     let before = world.db.snapshot().await;
     let customer = Actor::of_customer("acme's admin", world.customer);
     for stranger in [&crates, &customer] {
-        let found = world.services.operation(stranger, started.id).await;
+        let found = world.services.claims.operation(stranger, started.id).await;
         assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
-        let found = world.services.operation_results(stranger, started.id, 0, 10).await;
+        let found = world.services.claims.operation_results(stranger, started.id, 0, 10).await;
         assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
-        let listed = world.services.list_operations(stranger, PageRequest::default()).await.unwrap();
+        let listed = world.services.claims.list_operations(stranger, PageRequest::default()).await.unwrap();
         assert!(listed.items.is_empty());
     }
     let refused = start(&world, &customer, OperationKind::Claim, one()).await;
@@ -185,7 +190,7 @@ async fn an_operation_is_its_own_resellers_and_of_a_size_that_is_said(db: TestDa
         assert!(matches!(refused, Err(ServiceError::Invalid { field: "items", .. })));
     }
     assert_eq!(world.db.snapshot().await, before);
-    assert_eq!(world.services.operation(&world.by, started.id).await.unwrap().company, own(&boxes));
+    assert_eq!(world.services.claims.operation(&world.by, started.id).await.unwrap().company, own(&boxes));
 }
 
 async fn one_company_s_operations_do_not_hold_up_another_s(db: TestDatabase) {
@@ -197,10 +202,10 @@ async fn one_company_s_operations_do_not_hold_up_another_s(db: TestDatabase) {
     }
     let one = vec![claim_item(world.customer, "CRATE001")];
     let single = start(&world, &crates, OperationKind::Claim, one).await.unwrap();
-    assert!(world.services.work_once().await.unwrap());
-    assert!(world.services.operation(&crates, single.id).await.unwrap().done_at.is_some());
+    assert!(world.services.claims.work_once().await.unwrap());
+    assert!(world.services.claims.operation(&crates, single.id).await.unwrap().done_at.is_some());
     let all = PageRequest { size: Some(1000), after: None };
-    let theirs = world.services.list_operations(&boxes, all).await.unwrap().items;
+    let theirs = world.services.claims.list_operations(&boxes, all).await.unwrap().items;
     assert_eq!(theirs.iter().filter(|one| one.done > 0).count(), 1, "one turn each");
 }
 
@@ -216,10 +221,10 @@ async fn a_company_has_a_bounded_number_of_unfinished_operations(db: TestDatabas
     assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
     assert_eq!(world.db.snapshot().await, before);
     let all = PageRequest { size: Some(1000), after: None };
-    let kept = world.services.list_operations(&boxes, all).await.unwrap().items.len();
+    let kept = world.services.claims.list_operations(&boxes, all).await.unwrap().items.len();
     assert_eq!(kept as u64, world.services.settings().unfinished_operations);
     start(&world, &crates, OperationKind::Claim, one("CRATE001")).await.unwrap();
-    world.services.work_once().await.unwrap();
+    world.services.claims.work_once().await.unwrap();
     start(&world, &boxes, OperationKind::Claim, one("AGAIN001")).await.unwrap();
 }
 
@@ -228,31 +233,31 @@ async fn an_operation_is_cancelled_and_then_deleted(db: TestDatabase) {
     let (boxes, crates) = (reseller(&world, "Boxes").await, reseller(&world, "Crates").await);
     let items = (0..1200).map(|n| claim_item(world.customer, &format!("SERIAL{n:05}"))).collect();
     let started = start(&world, &boxes, OperationKind::Claim, items).await.unwrap();
-    world.services.work_once().await.unwrap();
+    world.services.claims.work_once().await.unwrap();
     let before = world.db.snapshot().await;
-    let early = world.services.delete_operation(&boxes, started.id).await;
+    let early = world.services.claims.delete_operation(&boxes, started.id).await;
     assert!(matches!(early, Err(ServiceError::Conflict(_))), "{early:?}");
     for outcome in [
-        world.services.cancel_operation(&crates, started.id).await,
-        world.services.delete_operation(&crates, started.id).await,
+        world.services.claims.cancel_operation(&crates, started.id).await,
+        world.services.claims.delete_operation(&crates, started.id).await,
     ] {
         assert!(matches!(outcome, Err(ServiceError::NotFound { .. })), "{outcome:?}");
     }
     assert_eq!(world.db.snapshot().await, before);
 
-    world.services.cancel_operation(&boxes, started.id).await.unwrap();
-    assert!(!world.services.work_once().await.unwrap());
-    let cancelled = world.services.operation(&boxes, started.id).await.unwrap();
+    world.services.claims.cancel_operation(&boxes, started.id).await.unwrap();
+    assert!(!world.services.claims.work_once().await.unwrap());
+    let cancelled = world.services.claims.operation(&boxes, started.id).await.unwrap();
     assert_eq!((cancelled.done, cancelled.succeeded), (500, 500));
     assert!(cancelled.cancelled_at.is_some() && cancelled.done_at.is_some());
-    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 500);
+    assert_eq!(world.services.claims.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 500);
     let once = world.db.snapshot().await;
-    world.services.cancel_operation(&boxes, started.id).await.unwrap();
+    world.services.claims.cancel_operation(&boxes, started.id).await.unwrap();
     assert_eq!(world.db.snapshot().await, once, "it has ended");
-    world.services.delete_operation(&boxes, started.id).await.unwrap();
-    let found = world.services.operation(&boxes, started.id).await;
+    world.services.claims.delete_operation(&boxes, started.id).await.unwrap();
+    let found = world.services.claims.operation(&boxes, started.id).await;
     assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
-    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 500);
+    assert_eq!(world.services.claims.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 500);
 }
 
 async fn operations_that_ended_make_room_for_others_and_those_that_have_not_do_not(db: TestDatabase) {
@@ -269,9 +274,9 @@ async fn operations_that_ended_make_room_for_others_and_those_that_have_not_do_n
     assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
     assert_eq!(world.db.snapshot().await, before);
 
-    world.services.cancel_operation(&boxes, first.id).await.unwrap();
+    world.services.claims.cancel_operation(&boxes, first.id).await.unwrap();
     start_on(&services, &boxes, OperationKind::Claim, many(40)).await.unwrap();
-    let found = world.services.operation(&boxes, first.id).await;
+    let found = world.services.claims.operation(&boxes, first.id).await;
     assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
 }
 
@@ -283,7 +288,7 @@ async fn an_operation_ends_with_the_rights_of_the_account_that_asked_for_it(db: 
     let account = async |name: &str| {
         let holder = NewHolder::ServiceAccount { name: name.to_owned() };
         let new = NewAccount { company: Some(company), holder, role: Role::Admin };
-        services.create_account(by, new).await.unwrap().id
+        services.tenancy.create_account(by, new).await.unwrap().id
     };
     let to_viewer = AccountChange { role: Some(Role::Viewer), ..AccountChange::default() };
     let accounts = [account("disabled").await, account("deleted").await, account("demoted").await];
@@ -292,17 +297,17 @@ async fn an_operation_ends_with_the_rights_of_the_account_that_asked_for_it(db: 
         let serial = |n: u32| format!("SERIAL{number}{n:05}");
         let items = (0..700).map(|n| claim_item(world.customer, &serial(n))).collect();
         let started = start(&world, &actor, OperationKind::Claim, items).await.unwrap();
-        assert!(services.work_once().await.unwrap());
+        assert!(services.claims.work_once().await.unwrap());
         match number {
-            0 => services.disable_account(by, id).await,
-            1 => services.delete_account(by, id).await,
-            _ => services.update_account(by, id, to_viewer.clone()).await,
+            0 => services.tenancy.disable_account(by, id).await,
+            1 => services.tenancy.delete_account(by, id).await,
+            _ => services.tenancy.update_account(by, id, to_viewer.clone()).await,
         }
         .unwrap();
         let claims = world.db.snapshot().await["claims"].clone();
-        while services.work_once().await.unwrap() {}
+        while services.claims.work_once().await.unwrap() {}
         assert_eq!(world.db.snapshot().await["claims"], claims, "nothing more was claimed");
-        let ended = services.operation(&boxes, started.id).await.unwrap();
+        let ended = services.claims.operation(&boxes, started.id).await.unwrap();
         assert_eq!((ended.done, ended.succeeded), (700, 500));
         assert!(ended.done_at.is_some());
         let results = results(&world, &boxes, started.id).await;
@@ -317,16 +322,16 @@ async fn an_operation_is_forgotten_a_while_after_its_end(db: TestDatabase) {
     let boxes = reseller(&world, "Boxes").await;
     let one = |serial: &str| vec![claim_item(world.customer, serial)];
     let ended = start(&world, &boxes, OperationKind::Claim, one("SERIAL001")).await.unwrap();
-    world.services.work_once().await.unwrap();
+    world.services.claims.work_once().await.unwrap();
     let waiting = start(&world, &boxes, OperationKind::Claim, one("SERIAL002")).await.unwrap();
     world.clock.advance(world.services.settings().operations_kept);
-    assert_eq!(world.services.forget_operations().await.unwrap(), 0, "to the day");
+    assert_eq!(world.services.claims.forget_operations().await.unwrap(), 0, "to the day");
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(world.services.forget_operations().await.unwrap(), 1);
-    let found = world.services.operation(&boxes, ended.id).await;
+    assert_eq!(world.services.claims.forget_operations().await.unwrap(), 1);
+    let found = world.services.claims.operation(&boxes, ended.id).await;
     assert!(matches!(found, Err(ServiceError::NotFound { .. })), "{found:?}");
-    assert!(world.services.operation(&boxes, waiting.id).await.is_ok());
-    assert_eq!(world.services.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 1);
+    assert!(world.services.claims.operation(&boxes, waiting.id).await.is_ok());
+    assert_eq!(world.services.claims.claims_of_reseller(&boxes, &[], None, 1).await.unwrap().total, 1);
 }
 
 fn own(by: &Actor) -> CompanyId {
@@ -344,8 +349,8 @@ async fn what_waits_when_the_link_ends_is_refused_item_by_item(db: TestDatabase)
     let serials: Vec<String> = (0..3).map(|n| format!("SERIAL{n:05}")).collect();
     let claims = serials.iter().map(|serial| claim_item(world.customer, serial)).collect();
     start(&world, &boxes, OperationKind::Claim, claims).await.unwrap();
-    while services.work_once().await.unwrap() {}
-    let made = services.claims_of_reseller(&boxes, &[], None, 10).await.unwrap().claims;
+    while services.claims.work_once().await.unwrap() {}
+    let made = services.claims.claims_of_reseller(&boxes, &[], None, 10).await.unwrap().claims;
     let until = Some(START.plus(Duration::from_hours(24)));
     let changes = BTreeMap::from([("ordernumber".to_owned(), "A1".to_owned())]);
     let claims = [serials[0].as_str(), "SERIAL99999"];
@@ -368,9 +373,9 @@ async fn what_waits_when_the_link_ends_is_refused_item_by_item(db: TestDatabase)
         waiting.push(start(&world, &boxes, kind, items).await.unwrap().id);
     }
     let owner = Actor::of_customer("acme's owner", world.customer);
-    services.set_works_for(&owner, own(&boxes), world.customer, false).await.unwrap();
+    services.tenancy.set_works_for(&owner, own(&boxes), world.customer, false).await.unwrap();
     let before = world.db.snapshot().await;
-    while services.work_once().await.unwrap() {}
+    while services.claims.work_once().await.unwrap() {}
     assert_eq!(world.db.snapshot().await, before);
     for (id, expected) in waiting.into_iter().zip([
         ItemStatus::PermissionDenied,

@@ -37,7 +37,7 @@ async fn audited(world: &World, entries: usize) -> Vec<Entry> {
     for _ in 0..3000 {
         let filter = AuditFilter { action: Some(Action::Refused), ..AuditFilter::default() };
         let page = PageRequest::default();
-        let found = world.services.list_audit(&world.by, filter, page).await.unwrap().items;
+        let found = world.services.tenancy.list_audit(&world.by, filter, page).await.unwrap().items;
         if found.len() >= entries {
             return found;
         }
@@ -52,7 +52,7 @@ async fn unknown_and_unclaimed_devices_get_the_same_bytes(db: TestDatabase) {
     assert_eq!(audited(&world, 1).await[0].subject, Subject::Unknown);
 
     world.claim(SERIAL, ProofKind::Identifiers).await;
-    world.services.set_default_configuration(&world.by, world.customer, None).await.unwrap();
+    world.services.catalogue.set_default_configuration(&world.by, world.customer, None).await.unwrap();
     let unconfigured = refused(&world, &TestDevice::new(SERIAL), RefusalKind::NotClaimed).await;
 
     let mut near = TestDevice::new(SERIAL);
@@ -79,10 +79,10 @@ async fn a_released_claim_is_as_good_as_none(db: TestDatabase) {
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await;
     let device = TestDevice::new(SERIAL);
     let hello = device.hello_bytes();
-    let challenge = world.services.hello(&hello).await.unwrap();
-    world.services.unclaim(&world.by, claim.id).await.unwrap();
+    let challenge = world.services.devices.hello(&hello).await.unwrap();
+    world.services.claims.unclaim(&world.by, claim.id).await.unwrap();
     let before = world.db.snapshot().await;
-    let late = world.services.prove(&device.prove_bytes(&hello, &challenge)).await;
+    let late = world.services.devices.prove(&device.prove_bytes(&hello, &challenge)).await;
     refusal(late, RefusalKind::NotClaimed);
     assert_eq!(world.db.snapshot().await, before);
     refused(&world, &device, RefusalKind::NotClaimed).await;
@@ -100,7 +100,7 @@ async fn a_proof_that_is_not_there_is_asked_for(db: TestDatabase) {
     assert_eq!(problem.retry_after_s, Some(30));
 
     device.proofs = ProofKind::ALL.to_vec();
-    world.services.set_claim_proof(&world.by, claim.id, ProofKind::Tpm).await.unwrap();
+    world.services.claims.set_claim_proof(&world.by, claim.id, ProofKind::Tpm).await.unwrap();
     let problem = refused(&world, &device, RefusalKind::ProofRequired).await;
     assert!(problem.detail.unwrap().contains("TPM"), "refused with the reason");
 }
@@ -111,11 +111,11 @@ async fn tokens_that_are_worth_nothing_are_refused_by_kind(db: TestDatabase) {
     world.claim(SERIAL, ProofKind::Token).await;
     let make = async |customer, expires_at| {
         let new = NewToken { customer, name: "Image".to_owned(), configuration: None, expires_at };
-        world.services.create_token(&world.by, new).await.unwrap()
+        world.services.devices.create_token(&world.by, new).await.unwrap()
     };
     let (_, foreign) = make(bolt, None).await;
     let (revoked_token, revoked) = make(world.customer, None).await;
-    world.services.revoke_token(&world.by, revoked_token.id).await.unwrap();
+    world.services.devices.revoke_token(&world.by, revoked_token.id).await.unwrap();
     let (_, expired) = make(world.customer, Some(START.plus(Duration::from_mins(1)))).await;
     world.clock.advance(Duration::from_mins(1));
     let mut device = TestDevice::new(SERIAL);
@@ -142,7 +142,7 @@ async fn another_key_than_the_registered_one_is_no_match(db: TestDatabase) {
         sets: vec![IdentifierSet::new(members).unwrap(), serial_set(SERIAL)],
         ..new_claim(world.customer, SERIAL, ProofKind::RegisteredKey)
     };
-    world.services.create_claim(&world.by, new).await.unwrap();
+    world.services.claims.create_claim(&world.by, new).await.unwrap();
     let thief = registered.wiped();
     let problem = refused(&world, &thief, RefusalKind::ProofRequired).await;
     assert!(problem.detail.unwrap().contains("not the one that was registered"));
@@ -160,7 +160,7 @@ async fn a_tpm_that_is_only_talked_about_matches_no_claim(db: TestDatabase) {
         sets: vec![IdentifierSet::new([tpm.clone()]).unwrap()],
         ..new_claim(world.customer, SERIAL, ProofKind::Identifiers)
     };
-    world.services.create_claim(&world.by, new).await.unwrap();
+    world.services.claims.create_claim(&world.by, new).await.unwrap();
     let mut liar = TestDevice::new("OTHER123");
     liar.identity.push((IdentifierKind::TpmKey, tpm.value().to_owned()));
     refused(&world, &liar, RefusalKind::NotClaimed).await;
@@ -177,15 +177,15 @@ async fn a_tpm_that_somebody_else_introduces_opens_no_claim_without_its_proof(db
         sets: vec![IdentifierSet::new([tpm]).unwrap()],
         ..new_claim(world.customer, SERIAL, ProofKind::Identifiers)
     };
-    let claim = world.services.create_claim(&world.by, new).await.unwrap();
+    let claim = world.services.claims.create_claim(&world.by, new).await.unwrap();
     let hello = Hello { tpm: Some(introduced), ..TestDevice::new("OTHER123").hello() };
     let hello = serde_json::to_vec(&hello).unwrap();
     let before = world.db.snapshot().await;
-    refusal(world.services.hello(&hello).await, RefusalKind::NotClaimed);
+    refusal(world.services.devices.hello(&hello).await, RefusalKind::NotClaimed);
     assert_eq!(world.db.snapshot().await, before);
     // The same hello finds the claim once the TPM is asked, and then it cannot be vouched for by a word.
-    world.services.set_claim_proof(&world.by, claim.id, ProofKind::Tpm).await.unwrap();
-    refusal(world.services.hello(&hello).await, RefusalKind::ProofRequired);
+    world.services.claims.set_claim_proof(&world.by, claim.id, ProofKind::Tpm).await.unwrap();
+    refusal(world.services.devices.hello(&hello).await, RefusalKind::ProofRequired);
 }
 
 async fn identifiers_that_break_a_rule_are_named(db: TestDatabase) {
@@ -229,8 +229,8 @@ async fn what_is_not_this_protocol_is_refused(db: TestDatabase) {
         other_version.into_bytes(),
         long_version.into_bytes(),
     ] {
-        refusal(world.services.hello(&body).await, RefusalKind::UnsupportedProtocol);
-        refusal(world.services.prove(&body).await, RefusalKind::UnsupportedProtocol);
+        refusal(world.services.devices.hello(&body).await, RefusalKind::UnsupportedProtocol);
+        refusal(world.services.devices.prove(&body).await, RefusalKind::UnsupportedProtocol);
     }
     assert_eq!(world.db.snapshot().await, before);
 }
@@ -239,7 +239,7 @@ async fn a_message_that_cannot_be_read_does_not_repeat_itself(db: TestDatabase) 
     let world = World::new(db).await;
     let body =
         br#"{"ticket":"AAAA","signature":"AAAA","token":"ppt_secret","reset_ticket":{"ppt_secret":1}}"#;
-    let problem = refusal(world.services.prove(body).await, RefusalKind::UnsupportedProtocol);
+    let problem = refusal(world.services.devices.prove(body).await, RefusalKind::UnsupportedProtocol);
     assert!(!format!("{problem:?}").contains("ppt_secret"), "{problem:?}");
 }
 
@@ -248,21 +248,21 @@ async fn a_ticket_is_good_for_two_minutes_and_here_only(db: TestDatabase) {
     world.claim(SERIAL, ProofKind::Identifiers).await;
     let device = TestDevice::new(SERIAL);
     let hello = device.hello_bytes();
-    let mut challenge = world.services.hello(&hello).await.unwrap();
+    let mut challenge = world.services.devices.hello(&hello).await.unwrap();
     let prove = device.prove_bytes(&hello, &challenge);
     let before = world.db.snapshot().await;
     for now in [START.plus(Duration::from_mins(2)), START.minus(Duration::from_secs(31))] {
         world.clock.set(now);
-        refusal(world.services.prove(&prove).await, RefusalKind::ClockSkew);
+        refusal(world.services.devices.prove(&prove).await, RefusalKind::ClockSkew);
     }
     world.clock.set(START);
     let at = challenge.ticket.0.len() - 9;
     challenge.ticket.0[at] ^= 1;
     let tampered = device.prove_bytes(&hello, &challenge);
-    refusal(world.services.prove(&tampered).await, RefusalKind::ClockSkew);
+    refusal(world.services.devices.prove(&tampered).await, RefusalKind::ClockSkew);
     assert_eq!(world.db.snapshot().await, before);
     world.clock.set(START.plus(Duration::from_secs(119)));
-    world.services.prove(&prove).await.unwrap();
+    world.services.devices.prove(&prove).await.unwrap();
 }
 
 async fn a_signature_is_for_one_handshake_and_one_key(db: TestDatabase) {
@@ -270,7 +270,7 @@ async fn a_signature_is_for_one_handshake_and_one_key(db: TestDatabase) {
     world.claim(SERIAL, ProofKind::Identifiers).await;
     let (device, thief) = (TestDevice::new(SERIAL), TestDevice::new(SERIAL));
     let hello = device.hello_bytes();
-    let challenge = world.services.hello(&hello).await.unwrap();
+    let challenge = world.services.devices.hello(&hello).await.unwrap();
     let before = world.db.snapshot().await;
     let by_another_key = thief.prove_bytes(&hello, &challenge);
     let of_another_hello = device.prove_bytes(b"{}", &challenge);
@@ -278,7 +278,7 @@ async fn a_signature_is_for_one_handshake_and_one_key(db: TestDatabase) {
     other.proof = ProofKind::Token;
     let of_another_proof = device.prove_bytes(&hello, &other);
     for body in [by_another_key, of_another_hello, of_another_proof] {
-        refusal(world.services.prove(&body).await, RefusalKind::ProofRequired);
+        refusal(world.services.devices.prove(&body).await, RefusalKind::ProofRequired);
     }
     assert_eq!(world.db.snapshot().await, before);
 }
@@ -286,15 +286,15 @@ async fn a_signature_is_for_one_handshake_and_one_key(db: TestDatabase) {
 async fn a_disabled_device_is_told_its_owners_words(db: TestDatabase) {
     let world = World::new(db).await;
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await;
-    let id = world.services.device_of_claim(&world.by, claim.id).await.unwrap().id;
+    let id = world.services.devices.device_of_claim(&world.by, claim.id).await.unwrap().id;
     let message = Some("Lost. Please call +41 44 000 00 00.".to_owned());
-    world.services.disable_device(&world.by, id, message.clone()).await.unwrap();
+    world.services.devices.disable_device(&world.by, id, message.clone()).await.unwrap();
     let device = TestDevice::new(SERIAL);
     let problem = refused(&world, &device, RefusalKind::Disabled).await;
     assert_eq!(problem.message, message);
-    world.services.enable_device(&world.by, id).await.unwrap();
+    world.services.devices.enable_device(&world.by, id).await.unwrap();
     device.enroll(&world.services).await.unwrap();
-    world.services.deprovision_device(&world.by, id).await.unwrap();
+    world.services.devices.deprovision_device(&world.by, id).await.unwrap();
     let problem = refused(&world, &device, RefusalKind::Deprovisioned).await;
     assert_eq!(problem.retry_after_s, None);
 }
@@ -304,11 +304,14 @@ async fn a_device_disabled_between_hello_and_prove_is_refused(db: TestDatabase) 
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await;
     let device = TestDevice::new(SERIAL);
     let hello = device.hello_bytes();
-    let challenge = world.services.hello(&hello).await.unwrap();
-    let id = world.services.device_of_claim(&world.by, claim.id).await.unwrap().id;
-    world.services.disable_device(&world.by, id, None).await.unwrap();
+    let challenge = world.services.devices.hello(&hello).await.unwrap();
+    let id = world.services.devices.device_of_claim(&world.by, claim.id).await.unwrap().id;
+    world.services.devices.disable_device(&world.by, id, None).await.unwrap();
     let before = world.db.snapshot().await;
-    refusal(world.services.prove(&device.prove_bytes(&hello, &challenge)).await, RefusalKind::Disabled);
+    refusal(
+        world.services.devices.prove(&device.prove_bytes(&hello, &challenge)).await,
+        RefusalKind::Disabled,
+    );
     assert_eq!(world.db.snapshot().await, before);
 }
 
@@ -317,10 +320,13 @@ async fn a_raised_proof_counts_at_once(db: TestDatabase) {
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await;
     let device = TestDevice::new(SERIAL);
     let hello = device.hello_bytes();
-    let challenge = world.services.hello(&hello).await.unwrap();
-    world.services.set_claim_proof(&world.by, claim.id, ProofKind::Token).await.unwrap();
+    let challenge = world.services.devices.hello(&hello).await.unwrap();
+    world.services.claims.set_claim_proof(&world.by, claim.id, ProofKind::Token).await.unwrap();
     let before = world.db.snapshot().await;
-    refusal(world.services.prove(&device.prove_bytes(&hello, &challenge)).await, RefusalKind::ProofRequired);
+    refusal(
+        world.services.devices.prove(&device.prove_bytes(&hello, &challenge)).await,
+        RefusalKind::ProofRequired,
+    );
     assert_eq!(world.db.snapshot().await, before);
 }
 
@@ -341,9 +347,9 @@ async fn servers_may_differ_by_seconds(db: TestDatabase) {
     world.claim(SERIAL, ProofKind::Identifiers).await;
     let device = TestDevice::new(SERIAL);
     let hello = device.hello_bytes();
-    let challenge = world.services.hello(&hello).await.unwrap();
+    let challenge = world.services.devices.hello(&hello).await.unwrap();
     world.clock.set(Timestamp(START.0 - 20_000));
-    world.services.prove(&device.prove_bytes(&hello, &challenge)).await.unwrap();
+    world.services.devices.prove(&device.prove_bytes(&hello, &challenge)).await.unwrap();
 }
 
 battery!(

@@ -49,11 +49,11 @@ async fn a_device_that_is_not_in_the_backup_goes_on_as_itself(db: TestDatabase) 
     world.clock.advance(LATE);
     let grant = device.enroll(&world.services).await.unwrap();
     assert_eq!((grant.device_id, grant.generation), (before.device_id, Generation(4)));
-    let view = world.services.device(&world.by, grant.device_id).await.unwrap();
+    let view = world.services.devices.device(&world.by, grant.device_id).await.unwrap();
     assert_eq!(view.history[0].detail["why"], json!("certified"));
 
     let done = Some(Outcome::Managed { version: payload(&world, &grant).version });
-    world.services.report(certificate(&grant), report(Generation(4), &[1], done)).await.unwrap();
+    world.services.devices.report(certificate(&grant), report(Generation(4), &[1], done)).await.unwrap();
     let again = device.enroll(&world.services).await.unwrap();
     assert_eq!((again.device_id, again.generation), (before.device_id, Generation(5)));
 }
@@ -83,23 +83,32 @@ async fn strangers_who_asked_in_between_take_nothing_from_the_device(db: TestDat
     world.clock.advance(LATE);
     let stranger = device.wiped();
     refusal(stranger.enroll(&world.services).await, RefusalKind::PendingApproval);
-    assert_eq!(world.services.list_requests(&world.by).await.unwrap().len(), 1);
+    assert_eq!(world.services.devices.list_requests(&world.by).await.unwrap().len(), 1);
 
     let grant = device.enroll(&world.services).await.unwrap();
     assert_eq!((grant.device_id, grant.generation), (before.device_id, Generation(2)));
     let again = stranger.enroll(&world.services).await;
     refusal(again, RefusalKind::PendingApproval);
-    assert_eq!(world.services.list_requests(&world.by).await.unwrap()[0].device, grant.device_id);
+    assert_eq!(world.services.devices.list_requests(&world.by).await.unwrap()[0].device, grant.device_id);
 }
 
 async fn a_certificate_counts_only_for_its_key_its_owner_and_its_server(db: TestDatabase) {
     let (device, before) = veteran(2).await;
     let world = World::new(db).await;
     let other = NewCompany::new(CompanyKind::Customer, "Other");
-    let other = world.services.create_company(&world.by, other).await.unwrap().id;
-    let configuration =
-        world.services.create_configuration(&world.by, other, "Theirs", MINIMAL_DOCUMENT).await.unwrap();
-    world.services.set_default_configuration(&world.by, other, Some(configuration.id)).await.unwrap();
+    let other = world.services.tenancy.create_company(&world.by, other).await.unwrap().id;
+    let configuration = world
+        .services
+        .catalogue
+        .create_configuration(&world.by, other, "Theirs", MINIMAL_DOCUMENT)
+        .await
+        .unwrap();
+    world
+        .services
+        .catalogue
+        .set_default_configuration(&world.by, other, Some(configuration.id))
+        .await
+        .unwrap();
     world.claim_for(other, SERIAL, ProofKind::Identifiers).await.unwrap();
     world.clock.advance(LATE);
     let before_all = world.db.snapshot().await["devices"].clone();
@@ -136,7 +145,7 @@ async fn the_id_of_another_claims_device_is_not_taken(db: TestDatabase) {
     let grant = second.showing(enrollment).enroll(&world.services).await.unwrap();
     assert_ne!(grant.device_id, first.device_id);
     assert_eq!(grant.generation, Generation(1));
-    let untouched = world.services.device(&world.by, first.device_id).await.unwrap().device;
+    let untouched = world.services.devices.device(&world.by, first.device_id).await.unwrap().device;
     assert_eq!(untouched.state, DeviceState::Enrolling { generation: Generation(1), since: START });
 }
 
@@ -148,7 +157,7 @@ async fn a_device_that_runs_a_later_version_than_the_backup_gives_gets_the_backu
     let runs = |version| Installed { configuration: world.configuration, version, dpc: None };
     let ask = async |version| {
         let said = check_in(Generation(1), Some(runs(version)));
-        let news = world.services.check_in(certificate(&grant), said).await.unwrap();
+        let news = world.services.devices.check_in(certificate(&grant), said).await.unwrap();
         news.payload.map(|one| one.verify(&world.signer.trusted()).unwrap().version)
     };
     let given = ask(lost).await.unwrap();
@@ -171,8 +180,11 @@ async fn a_version_that_a_device_says_moves_no_other_device_of_its_customer(db: 
     let far = START.plus(Duration::from_hours(24 * 365 * 50)).0;
     let ask = async |grant: &Grant, version| {
         let installed = Some(Installed { configuration: world.configuration, version, dpc: None });
-        let news =
-            services.check_in(certificate(grant), check_in(grant.generation, installed)).await.unwrap();
+        let news = services
+            .devices
+            .check_in(certificate(grant), check_in(grant.generation, installed))
+            .await
+            .unwrap();
         news.payload.map(|one| one.verify(&world.signer.trusted()).unwrap().into_inner().version)
     };
     assert_eq!(ask(&lies, far).await, Some(far + 1), "it gets what it asks for");
@@ -191,7 +203,7 @@ async fn a_version_that_a_device_says_moves_no_other_device_of_its_customer(db: 
     world.clock.advance(Duration::from_secs(5));
     let document = Some(MINIMAL_DOCUMENT.replace("000 00 00", "111 11 11"));
     let change = ConfigurationChange { name: None, document, default: None };
-    services.update_configuration(by, world.configuration, change).await.unwrap();
+    services.catalogue.update_configuration(by, world.configuration, change).await.unwrap();
     let next = ask(&honest, runs).await.unwrap();
     assert!(next > runs && next <= world.clock.now().0, "{next}");
     assert!(ask(&lies, led).await.unwrap() > led, "the change reaches the device that leads, too");
@@ -201,17 +213,22 @@ async fn no_change_is_lost_after_a_clock_that_ran_ahead(db: TestDatabase) {
     let world = World::new(db).await;
     let claim = world.claim(SERIAL, ProofKind::Identifiers).await;
     let (services, by) = (&world.services, &world.by);
-    let office =
-        services.create_configuration(by, world.customer, "Office", MINIMAL_DOCUMENT).await.unwrap().id;
+    let office = services
+        .catalogue
+        .create_configuration(by, world.customer, "Office", MINIMAL_DOCUMENT)
+        .await
+        .unwrap()
+        .id;
     world.clock.advance(Duration::from_hours(24 * 30));
-    services.set_claim_configuration(by, claim.id, Some(office)).await.unwrap();
+    services.claims.set_claim_configuration(by, claim.id, Some(office)).await.unwrap();
     let grant = TestDevice::new(SERIAL).enroll(services).await.unwrap();
     let mut runs = payload(&world, &grant).version;
 
     world.clock.set(Timestamp(START.0 + 60_000));
     let mut next = async |configuration| {
         let installed = Some(Installed { configuration: office, version: runs, dpc: None });
-        let news = services.check_in(certificate(&grant), check_in(Generation(1), installed)).await.unwrap();
+        let news =
+            services.devices.check_in(certificate(&grant), check_in(Generation(1), installed)).await.unwrap();
         let payload = news.payload.unwrap().verify(&world.signer.trusted()).unwrap();
         assert_eq!(payload.configuration.id, configuration);
         assert!(payload.version > runs, "{} after {runs}", payload.version);
@@ -219,15 +236,15 @@ async fn no_change_is_lost_after_a_clock_that_ran_ahead(db: TestDatabase) {
     };
     let document = Some(MINIMAL_DOCUMENT.replace("000 00 00", "111 11 11"));
     let change = ConfigurationChange { name: None, document, default: None };
-    services.update_configuration(by, office, change.clone()).await.unwrap();
+    services.catalogue.update_configuration(by, office, change.clone()).await.unwrap();
     next(office).await;
-    services.set_claim_configuration(by, claim.id, Some(world.configuration)).await.unwrap();
+    services.claims.set_claim_configuration(by, claim.id, Some(world.configuration)).await.unwrap();
     next(world.configuration).await;
-    services.set_claim_configuration(by, claim.id, None).await.unwrap();
+    services.claims.set_claim_configuration(by, claim.id, None).await.unwrap();
     next(world.configuration).await;
-    services.set_default_configuration(by, world.customer, Some(office)).await.unwrap();
+    services.catalogue.set_default_configuration(by, world.customer, Some(office)).await.unwrap();
     next(office).await;
-    services.update_configuration(by, office, change).await.unwrap();
+    services.catalogue.update_configuration(by, office, change).await.unwrap();
     next(office).await;
 }
 

@@ -27,7 +27,7 @@ async fn add(
 ) -> Result<(), ServiceError> {
     let upload =
         ArtifactUpload { customer, ..ArtifactUpload::for_all_customers("app.tar", Cursor::new(bytes)) };
-    services.add_artifact(&world.by, upload).await.map(drop)
+    services.catalogue.add_artifact(&world.by, upload).await.map(drop)
 }
 
 async fn a_customer_has_a_share_of_the_disk_and_a_refusal_leaves_nothing(db: TestDatabase) {
@@ -39,7 +39,7 @@ async fn a_customer_has_a_share_of_the_disk_and_a_refusal_leaves_nothing(db: Tes
     let refused = add(&world, &services, acme, vec![2; 60]).await;
     assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
     let upload = |size| NewUpload { customer: world.customer, name: "x".to_owned(), size, expected: None };
-    let refused = services.start_upload(&world.by, upload(Some(41))).await;
+    let refused = services.catalogue.start_upload(&world.by, upload(Some(41))).await;
     assert!(matches!(refused, Err(ServiceError::QuotaExceeded(_))), "{refused:?}");
     assert_eq!(world.db.snapshot().await, before);
     let parts = services.settings().artifact_directory.join(".parts");
@@ -89,7 +89,7 @@ async fn streams_side_by_side_share_the_quota_also_on_two_servers(db: TestDataba
         let upload =
             ArtifactUpload { customer: Some(customer), ..ArtifactUpload::for_all_customers("slow", bytes) };
         let (services, by) = (here.clone(), world.by.clone());
-        let slow = tokio::spawn(async move { services.add_artifact(&by, upload).await });
+        let slow = tokio::spawn(async move { services.catalogue.add_artifact(&by, upload).await });
         send(&sender, vec![1; 30]).await;
         add(&world, other, Some(customer), vec![2; 60]).await.unwrap();
         let before = world.db.snapshot().await;
@@ -109,12 +109,12 @@ async fn an_upload_saves_no_more_than_the_quota_leaves_when_it_saves(db: TestDat
     let server = |seed| world.server_with(seed, |settings| settings.company_bytes = 100);
     let (here, there) = (server(9), server(10));
     let new = NewUpload { customer: world.customer, name: "x".to_owned(), size: Some(50), expected: None };
-    let id = here.start_upload(&world.by, new).await.unwrap().id;
-    let turn = here.upload_turn(&world.by, world.customer, id).await.unwrap();
+    let id = here.catalogue.start_upload(&world.by, new).await.unwrap().id;
+    let turn = here.catalogue.upload_turn(&world.by, world.customer, id).await.unwrap();
     let (sender, bytes) = Slow::new();
     let (services, by) = (here.clone(), world.by.clone());
     let whole = UploadPart { from: 0, length: Some(50), total: Some(50) };
-    let slow = tokio::spawn(async move { services.continue_upload(&by, turn, whole, bytes).await });
+    let slow = tokio::spawn(async move { services.catalogue.continue_upload(&by, turn, whole, bytes).await });
     send(&sender, vec![1; 30]).await;
     add(&world, &there, Some(world.customer), vec![2; 60]).await.unwrap();
     let before = world.db.snapshot().await;
@@ -141,13 +141,13 @@ async fn reports_are_forgotten_when_they_are_old(db: TestDatabase) {
     world.claim("PF0ABCDE", ProofKind::Identifiers).await;
     let grant = TestDevice::new("PF0ABCDE").enroll(&world.services).await.unwrap();
     let who = certificate(&grant);
-    world.services.report(who, report(Generation(1), &[1, 2], None)).await.unwrap();
+    world.services.devices.report(who, report(Generation(1), &[1, 2], None)).await.unwrap();
     world.clock.advance(DAY);
-    world.services.report(who, report(Generation(1), &[3], None)).await.unwrap();
+    world.services.devices.report(who, report(Generation(1), &[3], None)).await.unwrap();
     world.clock.set(START.plus(world.services.settings().reports_kept));
-    assert_eq!(world.services.forget_reports().await.unwrap(), 0, "to the day");
+    assert_eq!(world.services.upkeep.forget_reports().await.unwrap(), 0, "to the day");
     world.clock.advance(DAY / 2);
-    assert_eq!(world.services.forget_reports().await.unwrap(), 2);
+    assert_eq!(world.services.upkeep.forget_reports().await.unwrap(), 2);
     assert_eq!(world.db.snapshot().await["reports"].len(), 1);
 }
 
@@ -158,21 +158,21 @@ async fn a_claim_that_ended_is_forgotten_with_its_device(db: TestDatabase) {
     for serial in [ended, stays] {
         claims.push(world.claim(serial, ProofKind::Identifiers).await.id);
         let grant = TestDevice::new(serial).enroll(&world.services).await.unwrap();
-        world.services.report(certificate(&grant), report(Generation(1), &[1], None)).await.unwrap();
+        world.services.devices.report(certificate(&grant), report(Generation(1), &[1], None)).await.unwrap();
     }
-    world.services.unclaim(&world.by, claims[0]).await.unwrap();
+    world.services.claims.unclaim(&world.by, claims[0]).await.unwrap();
     world.clock.advance(world.services.settings().claims_kept);
     let before = world.db.snapshot().await;
-    assert_eq!(world.services.forget_claims().await.unwrap(), 0, "to the day");
+    assert_eq!(world.services.upkeep.forget_claims().await.unwrap(), 0, "to the day");
     assert_eq!(world.db.snapshot().await, before);
     world.clock.advance(DAY);
-    assert_eq!(world.services.forget_claims().await.unwrap(), 1);
+    assert_eq!(world.services.upkeep.forget_claims().await.unwrap(), 1);
     let after = world.db.snapshot().await;
     for table in ["claims", "devices", "reports"] {
         assert_eq!(after[table].len(), 1, "{table}");
     }
     assert!(after["claims"][0].contains(stays) && !after["claims"][0].contains(ended));
-    assert_eq!(world.services.forget_claims().await.unwrap(), 0);
+    assert_eq!(world.services.upkeep.forget_claims().await.unwrap(), 0);
 }
 
 async fn the_audit_trail_is_on_disk_in_a_file_before_it_is_deleted(db: TestDatabase) {
@@ -187,17 +187,17 @@ async fn the_audit_trail_is_on_disk_in_a_file_before_it_is_deleted(db: TestDatab
     world.other_customer("Bolt").await;
     let entries = async || {
         let all = PageRequest { size: Some(1000), after: None };
-        world.services.list_audit(&world.by, AuditFilter::default(), all).await.unwrap().items.len()
+        world.services.tenancy.list_audit(&world.by, AuditFilter::default(), all).await.unwrap().items.len()
     };
     let before = entries().await;
     assert_eq!(
-        world.services.archive_audit().await.unwrap(),
+        world.services.upkeep.archive_audit().await.unwrap(),
         0,
         "it is kept unless the settings say otherwise"
     );
-    assert_eq!(services.archive_audit().await.unwrap(), 0, "to the day");
+    assert_eq!(services.upkeep.archive_audit().await.unwrap(), 0, "to the day");
     world.clock.advance(DAY / 2);
-    let moved = services.archive_audit().await.unwrap();
+    let moved = services.upkeep.archive_audit().await.unwrap();
     assert_eq!(entries().await, 1);
     assert_eq!(usize::try_from(moved).unwrap(), before - 1);
     let file = folder.join(format!("audit-{}.ndjson", &START.to_string()[..10]));
@@ -205,7 +205,7 @@ async fn the_audit_trail_is_on_disk_in_a_file_before_it_is_deleted(db: TestDatab
     assert_eq!(text.lines().count(), before - 1);
     assert!(text.contains("company_created"), "{text}");
     assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(services.archive_audit().await.unwrap(), 0);
+    assert_eq!(services.upkeep.archive_audit().await.unwrap(), 0);
 }
 
 battery!(

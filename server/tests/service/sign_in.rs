@@ -33,8 +33,8 @@ pub(super) async fn exchange(services: &Services, assertion: &str) -> Result<Tok
 async fn exchange_with(services: &Services, assertion: &str, more: &str) -> Result<TokenAnswer, OAuthError> {
     let grant = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer";
     let form = format!("grant_type={grant}&assertion={assertion}{more}");
-    let sign_in = services.verify_assertion(TokenRequest::parse(form.as_bytes())?).await?;
-    services.issue_token(sign_in).await
+    let sign_in = services.tenancy.verify_assertion(TokenRequest::parse(form.as_bytes())?).await?;
+    services.tenancy.issue_token(sign_in).await
 }
 
 #[track_caller]
@@ -58,9 +58,13 @@ impl Robot {
     async fn of(world: &World, company: Option<CompanyId>) -> Self {
         let holder = NewHolder::ServiceAccount { name: "robot".to_owned() };
         let new = NewAccount { company, holder, role: Role::Admin };
-        let account = world.services.create_account(&world.by, new).await.unwrap();
-        let key =
-            world.services.add_service_account_key(&world.by, account.id, PUBLIC_KEY, None).await.unwrap();
+        let account = world.services.tenancy.create_account(&world.by, new).await.unwrap();
+        let key = world
+            .services
+            .tenancy
+            .add_service_account_key(&world.by, account.id, PUBLIC_KEY, None)
+            .await
+            .unwrap();
         Self { account, key }
     }
 
@@ -89,7 +93,7 @@ async fn what_a_program_signs_is_exchanged_for_a_token_of_an_hour(db: TestDataba
     let assertion = robot.assertion(&robot.claims());
     let answer = exchange(services, &assertion).await.unwrap();
     assert_eq!((answer.token_type, answer.expires_in, answer.scope.as_str()), ("Bearer", 3600, ZERO_TOUCH));
-    let principal = services.authenticate(&answer.access_token).await.unwrap();
+    let principal = services.tenancy.authenticate(&answer.access_token).await.unwrap();
     assert_eq!(principal.account, robot.account.id);
     assert_eq!(principal.tenant, Some((world.customer, CompanyKind::Customer)));
     assert_eq!((principal.role, principal.name.as_str()), (Role::Admin, "robot"));
@@ -100,11 +104,11 @@ async fn what_a_program_signs_is_exchanged_for_a_token_of_an_hour(db: TestDataba
     let again = exchange(services, &assertion).await.unwrap();
     assert_ne!(again.access_token, answer.access_token);
     world.clock.advance(HOUR);
-    let late = services.authenticate(&answer.access_token).await;
+    let late = services.tenancy.authenticate(&answer.access_token).await;
     assert!(matches!(late, Err(ServiceError::Unauthenticated)));
 
     let filter = AuditFilter { subjects: vec![Subject::Account(robot.account.id)], ..AuditFilter::default() };
-    let entries = services.list_audit(&world.by, filter, PageRequest::default()).await.unwrap().items;
+    let entries = services.tenancy.list_audit(&world.by, filter, PageRequest::default()).await.unwrap().items;
     let signed_in = entries.iter().find(|one| one.action == Action::SignedIn).unwrap();
     assert_eq!((signed_in.count, signed_in.customer), (2, Some(world.customer)));
     let stored = format!("{:?} {entries:?}", world.db.snapshot().await);
@@ -156,7 +160,7 @@ async fn scopes_are_those_of_the_companys_kind(db: TestDatabase) {
             if let Some(scope) = expected {
                 let answer = answered.unwrap();
                 assert_eq!(answer.scope, scope);
-                let principal = world.services.authenticate(&answer.access_token).await.unwrap();
+                let principal = world.services.tenancy.authenticate(&answer.access_token).await.unwrap();
                 assert_eq!(principal.scopes.to_string(), scope);
             } else {
                 refused(answered, OAuthRefusal::InvalidScope);
@@ -167,7 +171,7 @@ async fn scopes_are_those_of_the_companys_kind(db: TestDatabase) {
 }
 
 async fn company(world: &World, kind: CompanyKind) -> CompanyId {
-    world.services.create_company(&world.by, NewCompany::new(kind, "Other")).await.unwrap().id
+    world.services.tenancy.create_company(&world.by, NewCompany::new(kind, "Other")).await.unwrap().id
 }
 
 async fn only_those_who_work_for_a_customer_act_for_it(db: TestDatabase) {
@@ -175,18 +179,18 @@ async fn only_those_who_work_for_a_customer_act_for_it(db: TestDatabase) {
     let services = &world.services;
     let (emm, reseller) =
         (company(&world, CompanyKind::Emm).await, company(&world, CompanyKind::Reseller).await);
-    services.set_works_for(&world.by, reseller, world.customer, true).await.unwrap();
+    services.tenancy.set_works_for(&world.by, reseller, world.customer, true).await.unwrap();
     let other = world.other_customer("Bolt").await;
     let mut principals = Vec::new();
     for holder in [None, Some(world.customer), Some(other), Some(emm), Some(reseller)] {
         let robot = Robot::of(&world, holder).await;
         let token = exchange(services, &robot.assertion(&robot.claims())).await.unwrap().access_token;
-        principals.push(services.authenticate(&token).await.unwrap());
+        principals.push(services.tenancy.authenticate(&token).await.unwrap());
     }
     let acting = async || {
         let mut acting = Vec::new();
         for principal in &principals {
-            let actor = services.actor_for_customer(principal, world.customer).await;
+            let actor = services.tenancy.actor_for_customer(principal, world.customer).await;
             let refused = |error| matches!(error, ServiceError::NotFound { .. });
             acting.push(actor.map(|actor| actor.scope()).map_err(refused));
         }
@@ -194,9 +198,9 @@ async fn only_those_who_work_for_a_customer_act_for_it(db: TestDatabase) {
     };
     let (yes, no) = (Ok(Scope::Customer(world.customer)), Err(true));
     assert_eq!(acting().await, [yes, yes, no, no, no]);
-    services.set_works_for(&world.by, emm, world.customer, true).await.unwrap();
+    services.tenancy.set_works_for(&world.by, emm, world.customer, true).await.unwrap();
     assert_eq!(acting().await, [yes, yes, no, yes, no]);
-    assert!(services.actor_for_customer(&principals[0], emm).await.is_err(), "that is no customer");
+    assert!(services.tenancy.actor_for_customer(&principals[0], emm).await.is_err(), "that is no customer");
 }
 
 async fn what_is_not_signed_as_it_must_be_gets_nothing(db: TestDatabase) {
@@ -294,18 +298,18 @@ async fn a_revoked_key_and_a_disabled_account_get_nothing_and_lose_their_tokens(
     let robot = Robot::of(&world, Some(world.customer)).await;
     let assertion = robot.assertion(&robot.claims());
     let token = exchange(services, &assertion).await.unwrap().access_token;
-    services.disable_account(by, robot.account.id).await.unwrap();
+    services.tenancy.disable_account(by, robot.account.id).await.unwrap();
     let before = world.db.snapshot().await;
     refused(exchange(services, &assertion).await, OAuthRefusal::InvalidGrant);
-    assert!(services.authenticate(&token).await.is_err());
+    assert!(services.tenancy.authenticate(&token).await.is_err());
     assert_eq!(world.db.snapshot().await, before);
-    services.enable_account(by, robot.account.id).await.unwrap();
-    assert!(services.authenticate(&token).await.is_ok());
-    services.revoke_service_account_key(by, &robot.key.id).await.unwrap();
-    services.revoke_service_account_key(by, &robot.key.id).await.unwrap();
+    services.tenancy.enable_account(by, robot.account.id).await.unwrap();
+    assert!(services.tenancy.authenticate(&token).await.is_ok());
+    services.tenancy.revoke_service_account_key(by, &robot.key.id).await.unwrap();
+    services.tenancy.revoke_service_account_key(by, &robot.key.id).await.unwrap();
     let before = world.db.snapshot().await;
     refused(exchange(services, &assertion).await, OAuthRefusal::InvalidGrant);
-    assert!(services.authenticate(&token).await.is_err());
+    assert!(services.tenancy.authenticate(&token).await.is_err());
     assert_eq!(world.db.snapshot().await, before);
 }
 
@@ -313,14 +317,15 @@ async fn a_token_ends_no_later_than_its_key(db: TestDatabase) {
     let world = World::new(db).await;
     let (services, by) = (&world.services, &world.by);
     let robot = Robot::of(&world, Some(world.customer)).await;
-    services.revoke_service_account_key(by, &robot.key.id).await.unwrap();
+    services.tenancy.revoke_service_account_key(by, &robot.key.id).await.unwrap();
     let end = START.plus(MINUTE);
-    let key = services.add_service_account_key(by, robot.account.id, PUBLIC_KEY, Some(end)).await.unwrap();
+    let key =
+        services.tenancy.add_service_account_key(by, robot.account.id, PUBLIC_KEY, Some(end)).await.unwrap();
     let answer =
         exchange(services, &TestKey::own().assertion(key.id.as_str(), &robot.claims())).await.unwrap();
     assert_eq!(answer.expires_in, 60);
     world.clock.advance(MINUTE);
-    assert!(services.authenticate(&answer.access_token).await.is_err());
+    assert!(services.tenancy.authenticate(&answer.access_token).await.is_err());
     let late = exchange(services, &TestKey::own().assertion(key.id.as_str(), &robot.claims())).await;
     refused(late, OAuthRefusal::InvalidGrant);
 }
@@ -334,10 +339,10 @@ async fn whatever_is_wrong_with_a_secret_the_answer_is_the_same(db: TestDatabase
         name: "export".to_owned(),
         expires_at: Some(START.plus(HOUR * hours)),
     };
-    let (_, expired) = services.create_api_key(by, new(1)).await.unwrap();
-    let (key, revoked) = services.create_api_key(by, new(5)).await.unwrap();
-    let (_, good) = services.create_api_key(by, new(5)).await.unwrap();
-    services.revoke_api_key(by, key.id).await.unwrap();
+    let (_, expired) = services.tenancy.create_api_key(by, new(1)).await.unwrap();
+    let (key, revoked) = services.tenancy.create_api_key(by, new(5)).await.unwrap();
+    let (_, good) = services.tenancy.create_api_key(by, new(5)).await.unwrap();
+    services.tenancy.revoke_api_key(by, key.id).await.unwrap();
     world.clock.advance(HOUR);
     let token = exchange(
         services,
@@ -361,13 +366,13 @@ async fn whatever_is_wrong_with_a_secret_the_answer_is_the_same(db: TestDatabase
         ("another case", secret(&good.expose().to_uppercase())),
         ("a space behind", secret(&format!("{} ", good.expose()))),
     ] {
-        let refused = services.authenticate(&shown).await.unwrap_err();
+        let refused = services.tenancy.authenticate(&shown).await.unwrap_err();
         assert!(matches!(refused, ServiceError::Unauthenticated), "{what}: {refused:?}");
     }
     assert_eq!(world.db.snapshot().await, before);
-    assert!(services.authenticate(&good).await.is_ok());
-    services.disable_account(by, robot.account.id).await.unwrap();
-    assert!(matches!(services.authenticate(&good).await, Err(ServiceError::Unauthenticated)));
+    assert!(services.tenancy.authenticate(&good).await.is_ok());
+    services.tenancy.disable_account(by, robot.account.id).await.unwrap();
+    assert!(matches!(services.tenancy.authenticate(&good).await, Err(ServiceError::Unauthenticated)));
 }
 
 async fn the_use_of_an_api_key_is_written_down_and_not_each_time(db: TestDatabase) {
@@ -375,11 +380,12 @@ async fn the_use_of_an_api_key_is_written_down_and_not_each_time(db: TestDatabas
     let (services, by) = (&world.services, &world.by);
     let robot = Robot::of(&world, Some(world.customer)).await;
     let new = NewApiKey { account: robot.account.id, name: "export".to_owned(), expires_at: None };
-    let (_, secret) = services.create_api_key(by, new).await.unwrap();
+    let (_, secret) = services.tenancy.create_api_key(by, new).await.unwrap();
     let last_used = async || {
         // Whatever was to be written soon is written before this.
-        services.rename_company(by, world.customer, "Acme").await.unwrap();
+        services.tenancy.rename_company(by, world.customer, "Acme").await.unwrap();
         let keys = services
+            .tenancy
             .list_api_keys(by, KeysOf::Account(robot.account.id), PageRequest::default())
             .await
             .unwrap();
@@ -390,7 +396,7 @@ async fn the_use_of_an_api_key_is_written_down_and_not_each_time(db: TestDatabas
         [(Duration::ZERO, START), (MINUTE * 59, START), (MINUTE * 2, START.plus(MINUTE * 61))]
     {
         world.clock.advance(wait);
-        let principal = services.authenticate(&secret).await.unwrap();
+        let principal = services.tenancy.authenticate(&secret).await.unwrap();
         assert_eq!(principal.scopes, AccessScopes::of(Some(CompanyKind::Customer)));
         for _ in 0..100 {
             if last_used().await == Some(expected) {

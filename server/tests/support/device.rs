@@ -145,8 +145,8 @@ impl TestDevice {
     /// Runs the whole handshake.
     pub async fn enroll(&self, services: &Services) -> Result<Grant, ServiceError> {
         let hello = self.hello_bytes();
-        let challenge = services.hello(&hello).await?;
-        services.prove(&self.prove_bytes(&hello, &challenge)).await
+        let challenge = services.devices.hello(&hello).await?;
+        services.devices.prove(&self.prove_bytes(&hello, &challenge)).await
     }
 }
 

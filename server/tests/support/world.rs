@@ -52,11 +52,19 @@ impl World {
         let services =
             Services::new(db.store.clone(), signer.clone(), clock.clone(), entropy, settings).unwrap();
         let by = Actor::operator("test");
-        let customer =
-            services.create_company(&by, NewCompany::new(CompanyKind::Customer, "Acme")).await.unwrap().id;
-        let configuration =
-            services.create_configuration(&by, customer, "Kiosk", MINIMAL_DOCUMENT).await.unwrap().id;
-        services.set_default_configuration(&by, customer, Some(configuration)).await.unwrap();
+        let customer = services
+            .tenancy
+            .create_company(&by, NewCompany::new(CompanyKind::Customer, "Acme"))
+            .await
+            .unwrap()
+            .id;
+        let configuration = services
+            .catalogue
+            .create_configuration(&by, customer, "Kiosk", MINIMAL_DOCUMENT)
+            .await
+            .unwrap()
+            .id;
+        services.catalogue.set_default_configuration(&by, customer, Some(configuration)).await.unwrap();
         Self { db, services, clock, signer, by, customer, configuration }
     }
 
@@ -85,7 +93,12 @@ impl World {
     }
 
     pub async fn other_customer(&self, name: &str) -> CompanyId {
-        self.services.create_company(&self.by, NewCompany::new(CompanyKind::Customer, name)).await.unwrap().id
+        self.services
+            .tenancy
+            .create_company(&self.by, NewCompany::new(CompanyKind::Customer, name))
+            .await
+            .unwrap()
+            .id
     }
 
     /// Claims the Lenovo with this serial number for Acme.
@@ -99,7 +112,7 @@ impl World {
         serial: &str,
         proof: ProofKind,
     ) -> Result<Claim, ServiceError> {
-        self.services.create_claim(&self.by, new_claim(customer, serial, proof)).await
+        self.services.claims.create_claim(&self.by, new_claim(customer, serial, proof)).await
     }
 
     /// Imports a file for Acme.
@@ -107,7 +120,8 @@ impl World {
         let mut results = Vec::new();
         let defaults = ImportDefaults { customer: Some(self.customer), ..ImportDefaults::default() };
         let csv = Cursor::new(file.to_owned().into_bytes());
-        let summary = self.services.import_claims(&self.by, defaults, csv, |row| results.push(row)).await;
+        let summary =
+            self.services.claims.import_claims(&self.by, defaults, csv, |row| results.push(row)).await;
         (summary, results)
     }
 }

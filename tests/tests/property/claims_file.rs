@@ -41,7 +41,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         let services =
             Services::new(store, Arc::new(signer), Arc::new(SystemClock), entropy, settings).unwrap();
         let acme = NewCompany::new(CompanyKind::Customer, "Acme");
-        let customer = services.create_company(&operator, acme).await.unwrap().id;
+        let customer = services.tenancy.create_company(&operator, acme).await.unwrap().id;
         (services, ImportDefaults { customer: Some(customer), ..ImportDefaults::default() })
     });
     World { runtime, services, operator, customer, _dir: dir }
@@ -51,7 +51,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 fn import(file: Vec<u8>) -> (Vec<RowResult>, bool) {
     let World { runtime, services, operator, customer, .. } = &*WORLD;
     let mut results = Vec::new();
-    let done = services.import_claims(operator, customer.clone(), Cursor::new(file), |row| results.push(row));
+    let done =
+        services.claims.import_claims(operator, customer.clone(), Cursor::new(file), |row| results.push(row));
     let done = runtime.block_on(done).is_ok();
     (results, done)
 }

@@ -384,7 +384,7 @@ mod tests {
         let checks = unusable.into_iter().map(|rule| unusable_check(&of_rule(rule)));
         for check in checks.chain(doubts.iter().map(Doubt::check)) {
             let row = format!("| `{check}`");
-            assert!(include_str!("../../README.md").contains(&row), "{check} is not in the README");
+            assert!(include_str!("../../../README.md").contains(&row), "{check} is not in the README");
         }
     }
 }

@@ -110,7 +110,7 @@ async fn an_emm_accepts_no_terms_in_its_customers_name() {
     let api = Api::start().await;
     let by = &api.server.operator;
     let stale = unbox_server::domain::company::Terms::Stale;
-    api.server.services().set_terms(by, api.customer, stale).await.unwrap();
+    api.server.services().tenancy.set_terms(by, api.customer, stale).await.unwrap();
     let before = api.server.everything().await;
     let path = api.customer_path("terms:accept");
     for who in ["emm", "customer admin", "customer viewer", "partner", "other customer"] {

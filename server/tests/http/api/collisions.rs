@@ -26,7 +26,7 @@ async fn a_collision_is_shown_to_each_side_with_its_own_identifiers_and_the_othe
     let api = Api::start().await;
     let acmes = api.claim(SERIAL).await;
     let (services, by) = (api.server.services(), &api.server.operator);
-    let bolt = services.find_company(by, CompanyKind::Customer, "Bolt").await.unwrap().id;
+    let bolt = services.tenancy.find_company(by, CompanyKind::Customer, "Bolt").await.unwrap().id;
     let uuid = Identifier::parse(IdentifierKind::SystemUuid, UUID).unwrap();
     let new = NewClaim {
         customer: bolt,
@@ -38,7 +38,7 @@ async fn a_collision_is_shown_to_each_side_with_its_own_identifiers_and_the_othe
         metadata: Metadata::default(),
         protected: false,
     };
-    let bolts = services.create_claim(by, new).await.unwrap().id;
+    let bolts = services.claims.create_claim(by, new).await.unwrap().id;
     let paths = [
         ("partner", api.partner_path(&format!("devices/{acmes}"))),
         ("customer", api.customer_path(&format!("devices/{acmes}"))),

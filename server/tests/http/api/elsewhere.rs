@@ -33,11 +33,12 @@ impl Two {
     async fn start() -> Self {
         let api = Api::start().await;
         let (services, by) = (api.server.services(), &api.server.operator);
-        let bolt = services.find_company(by, CompanyKind::Customer, "Bolt").await.unwrap().id;
+        let bolt = services.tenancy.find_company(by, CompanyKind::Customer, "Bolt").await.unwrap().id;
         for company in [api.emm, api.partner] {
-            services.set_works_for(by, company, bolt, true).await.unwrap();
+            services.tenancy.set_works_for(by, company, bolt, true).await.unwrap();
         }
-        let configuration = services.create_configuration(by, bolt, "Kassa", DOCUMENT).await.unwrap().id;
+        let configuration =
+            services.catalogue.create_configuration(by, bolt, "Kassa", DOCUMENT).await.unwrap().id;
         let device = TestDevice::new("PF0ABCDE");
         let claim = json!({
             "customerId": bolt.to_string(), "sectionType": "SECTION_TYPE_ZERO_TOUCH",
@@ -47,7 +48,7 @@ impl Two {
         assert_eq!(status, 200, "{claimed}");
         let enrollment = api.server.grant(&device).await.device_id.to_string();
         let new = NewUpload { customer: bolt, name: "app.tar".to_owned(), size: None, expected: None };
-        let upload = services.start_upload(by, new).await.unwrap().id.to_string();
+        let upload = services.catalogue.start_upload(by, new).await.unwrap().id.to_string();
         let device = claimed["deviceId"].as_str().unwrap().to_owned();
         Self { api, bolt, configuration, device, enrollment, upload }
     }
@@ -55,8 +56,10 @@ impl Two {
     /// Everything that could have changed.
     async fn everything(&self) -> (crate::support::Everything, Vec<String>, Vec<String>) {
         let (services, by) = (self.api.server.services(), &self.api.server.operator);
-        let claims = services.list_claims(by, ClaimFilter::default(), PageRequest::default()).await.unwrap();
-        let configurations = services.list_configurations(by, None, PageRequest::default()).await.unwrap();
+        let claims =
+            services.claims.list_claims(by, ClaimFilter::default(), PageRequest::default()).await.unwrap();
+        let configurations =
+            services.catalogue.list_configurations(by, None, PageRequest::default()).await.unwrap();
         (
             self.api.server.everything().await,
             claims.items.iter().map(|one| format!("{one:?}")).collect(),
@@ -161,7 +164,8 @@ async fn a_reseller_claims_for_nobody_that_it_does_not_work_for() {
     let mut claim = api.claim_of("PF0ABCDG");
     claim["customerId"] = json!(bolt.to_string());
     let other = CompanyKind::Reseller;
-    let crates = api.server.services().find_company(&api.server.operator, other, "Crates").await.unwrap().id;
+    let crates =
+        api.server.services().tenancy.find_company(&api.server.operator, other, "Crates").await.unwrap().id;
     let path = |rest: &str| format!("/v1/partners/{crates}/{rest}");
     let before = two.everything().await;
     for (rest, body, expected) in [
@@ -213,7 +217,8 @@ async fn a_reseller_and_its_vendor_do_not_act_for_each_other() {
     }
     // Whose vendor it is decides who sees its customers.
     let crates = CompanyKind::Reseller;
-    let crates = api.server.services().find_company(&api.server.operator, crates, "Crates").await.unwrap().id;
+    let crates =
+        api.server.services().tenancy.find_company(&api.server.operator, crates, "Crates").await.unwrap().id;
     let path = format!("/v1/partners/{crates}/vendors/{}/customers", api.vendor);
     let (status, refused) = api.call("other partner", Method::GET, &path, Value::Null).await;
     assert_eq!(status, 404, "{refused}");
@@ -226,15 +231,15 @@ async fn an_account_that_is_gone_opens_nothing_by_any_method() {
     let (services, by) = (api.server.services(), &api.server.operator);
     for (number, who) in ["partner admin", "customer admin", "emm"].into_iter().enumerate() {
         let key = Secret::new(api.keys[who].clone());
-        let account = services.authenticate(&key).await.unwrap().account;
+        let account = services.tenancy.authenticate(&key).await.unwrap().account;
         if number == 0 {
-            services.disable_account(by, account).await.unwrap();
+            services.tenancy.disable_account(by, account).await.unwrap();
         } else {
-            let company = services.account(by, account).await.unwrap().company.unwrap();
+            let company = services.tenancy.account(by, account).await.unwrap().company.unwrap();
             let holder = NewHolder::ServiceAccount { name: "keeper".to_owned() };
             let new = NewAccount { company: Some(company), holder, role: Role::Owner };
-            services.create_account(by, new).await.unwrap();
-            services.delete_account(by, account).await.unwrap();
+            services.tenancy.create_account(by, new).await.unwrap();
+            services.tenancy.delete_account(by, account).await.unwrap();
         }
     }
     let before = api.server.everything().await;

@@ -40,7 +40,8 @@ impl Api {
     /// Every record of everybody.
     async fn all_records(&self) -> Vec<String> {
         let (services, by) = (self.server.services(), &self.server.operator);
-        let page = services.list_factory_records(by, FactoryFilter::default(), PageRequest::default());
+        let page =
+            services.factory.list_factory_records(by, FactoryFilter::default(), PageRequest::default());
         page.await.unwrap().items.into_iter().map(|one| format!("{one:?}")).collect()
     }
 }
@@ -140,11 +141,11 @@ async fn a_key_that_a_device_uses_keeps_its_record_until_the_claim_has_ended() {
 async fn an_organisation_with_records_says_so_when_it_is_to_be_deleted() {
     let api = Api::start().await;
     let new = NewCompany { parent: Some(api.partner), ..NewCompany::new(CompanyKind::Vendor, "Bytes") };
-    let vendor = api.server.services().create_company(&api.server.operator, new).await.unwrap().id;
+    let vendor = api.server.services().tenancy.create_company(&api.server.operator, new).await.unwrap().id;
     let by = unbox_server::domain::actor::Actor::of_reseller("bench", vendor);
     let raw = TestDevice::new("PF0ABCDE").hello().identity;
     let shown = unbox_common::identity::HardwareIdentity::from_raw(&raw).unwrap();
-    api.server.services().register_factory_devices(&by, vec![shown]).await.unwrap();
+    api.server.services().factory.register_factory_devices(&by, vec![shown]).await.unwrap();
     let path = format!("/v1/organisations/{vendor}");
     let before = api.all_records().await;
     let (status, refused) = api.call("operator", Method::DELETE, &path, Value::Null).await;

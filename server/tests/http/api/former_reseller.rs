@@ -16,7 +16,7 @@ const SERIAL: &str = "PF0ABCDE";
 impl Api {
     async fn stored(&self, id: &str) -> Claim {
         let id: ClaimId = id.parse().unwrap();
-        self.server.services().claim(&self.server.operator, id).await.unwrap().claim
+        self.server.services().claims.claim(&self.server.operator, id).await.unwrap().claim
     }
 
     async fn end_link(&self) {
@@ -190,7 +190,7 @@ async fn a_token_says_nothing_to_a_reseller_about_a_customer_that_it_does_not_wo
         configuration: None,
         expires_at: None,
     };
-    let (_, token) = api.server.services().create_token(&api.server.operator, new).await.unwrap();
+    let (_, token) = api.server.services().devices.create_token(&api.server.operator, new).await.unwrap();
     api.end_link().await;
     let mut answers = Vec::new();
     for token in [token.expose(), "upt_0000"] {

@@ -36,7 +36,7 @@ impl Api {
         for action in [Action::DevicesRegistered, Action::ClaimKeyRegistered] {
             let filter = AuditFilter { action: Some(action), ..AuditFilter::default() };
             let services = self.server.services();
-            let page = services.list_audit(&self.server.operator, filter, PageRequest::default());
+            let page = services.tenancy.list_audit(&self.server.operator, filter, PageRequest::default());
             changes += page.await.unwrap().items.len();
         }
         changes
@@ -81,7 +81,7 @@ async fn a_registered_key_is_the_one_that_a_claim_made_later_asks_for() {
     assert_eq!(known[0]["matched"][0]["kind"], "device_key");
     let by = &api.server.operator;
     let services = api.server.services();
-    services.set_claim_proof(by, claim.parse().unwrap(), ProofKind::RegisteredKey).await.unwrap();
+    services.claims.set_claim_proof(by, claim.parse().unwrap(), ProofKind::RegisteredKey).await.unwrap();
     let refused = api.ask(&twin).await.unwrap_err();
     assert_eq!(refused.kind, RefusalKind::ProofRequired, "the same identifiers and another key");
     assert!(api.ask(&device).await.is_ok());
@@ -112,7 +112,7 @@ async fn a_key_that_is_registered_after_the_claim_is_added_to_it_once() {
     assert_eq!(refused[0]["state"], "REFUSED");
     assert!(refused[0]["problem"].as_str().unwrap().contains("has another device_key"));
     let services = api.server.services();
-    let found = services.claim(&api.server.operator, claim.parse().unwrap()).await.unwrap().claim;
+    let found = services.claims.claim(&api.server.operator, claim.parse().unwrap()).await.unwrap().claim;
     let keys: Vec<Sha256> = found.sets.registered_keys().collect();
     assert_eq!(keys, [device.hello().device_key.digest()]);
     assert_eq!(api.changes().await, 2, "one registration, one claim with its key");
@@ -130,7 +130,7 @@ async fn a_claim_whose_customer_does_not_allow_it_takes_no_key_from_a_station() 
         assert!(became[0]["problem"].as_str().unwrap().contains("did not get its key"), "{round}");
     }
     let services = api.server.services();
-    let found = services.claim(&api.server.operator, claim.parse().unwrap()).await.unwrap().claim;
+    let found = services.claims.claim(&api.server.operator, claim.parse().unwrap()).await.unwrap().claim;
     assert_eq!(found.sets.registered_keys().count(), 0);
 }
 
@@ -152,11 +152,11 @@ async fn a_claim_may_ask_for_a_key_that_only_the_factory_registered() {
         protected: false,
     };
     let before = api.server.everything().await;
-    let refused = services.create_claim(&api.server.operator, new.clone()).await.unwrap_err();
+    let refused = services.claims.create_claim(&api.server.operator, new.clone()).await.unwrap_err();
     assert!(matches!(refused, ServiceError::Invalid { field: "proof", .. }), "{refused}");
     assert_eq!(api.server.everything().await, before);
     api.station(STATION, "register", json!([of(&device)])).await;
-    services.create_claim(&api.server.operator, new).await.unwrap();
+    services.claims.create_claim(&api.server.operator, new).await.unwrap();
     assert!(api.ask(&device).await.is_ok());
 }
 

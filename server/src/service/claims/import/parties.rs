@@ -28,7 +28,7 @@ pub(super) type Found<T> = Result<Result<T, RowOutcome>, ServiceError>;
 
 impl<'i> Parties<'i> {
     pub(super) fn new(claims: &'i Claims, by: &'i Actor, defaults: &'i ImportDefaults) -> Self {
-        Self { claims: this, by, defaults, customers: HashMap::new(), configurations: HashMap::new() }
+        Self { claims, by, defaults, customers: HashMap::new(), configurations: HashMap::new() }
     }
 
     /// Returns the customer of a row.

@@ -180,7 +180,7 @@ mod tests {
     use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
     use rsa::{RsaPrivateKey, pkcs8::EncodePublicKey as _, traits::PublicKeyParts as _};
 
-    const PRIVATE_KEY: &str = include_str!("../../../tests/support/service-account.pem");
+    const PRIVATE_KEY: &str = include_str!("../../../../tests/support/service-account.pem");
 
     fn public_key_der(key: &RsaPrivateKey) -> Vec<u8> {
         key.to_public_key().to_public_key_der().unwrap().into_vec()

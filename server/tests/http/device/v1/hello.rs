@@ -43,7 +43,7 @@ async fn unknown_and_unclaimed_devices_get_byte_equal_answers() {
     let (unknown, released) = (TestDevice::new("PF0AAAAA"), TestDevice::new("PF0BBBBB"));
     let unconfigured = TestDevice::new("PF0CCCCC");
     let claim = server.claim(&released).await;
-    server.services().unclaim(&server.operator, claim).await.unwrap();
+    server.services().claims.unclaim(&server.operator, claim).await.unwrap();
     server.claim_without_configuration(&unconfigured).await;
     let client = server.stranger();
     let mut answers = Vec::new();
@@ -145,16 +145,16 @@ async fn a_device_with_a_token_of_its_owner_is_not_kept_waiting() {
     let device = TestDevice::new("PF0AB009");
     let claim = server.claim(&device).await;
     let (services, by) = (server.services(), &server.operator);
-    services.set_claim_proof(by, claim, ProofKind::Token).await.unwrap();
+    services.claims.set_claim_proof(by, claim, ProofKind::Token).await.unwrap();
     let new = |name: &str| NewToken {
         customer: server.customer(),
         name: name.to_owned(),
         configuration: None,
         expires_at: None,
     };
-    let (_, good) = services.create_token(by, new("Image")).await.unwrap();
-    let (revoked, old) = services.create_token(by, new("Old image")).await.unwrap();
-    services.revoke_token(by, revoked.id).await.unwrap();
+    let (_, good) = services.devices.create_token(by, new("Image")).await.unwrap();
+    let (revoked, old) = services.devices.create_token(by, new("Old image")).await.unwrap();
+    services.devices.revoke_token(by, revoked.id).await.unwrap();
     let client = server.stranger();
     for serial in ["PF0AB001", "PF0AB002"] {
         server.post(&client, HELLO_PATH, &TestDevice::new(serial).hello()).await;
@@ -179,7 +179,7 @@ async fn an_introduced_tpm_hides_from_its_address_which_devices_are_claimed() {
     let server = TestServer::with(&with_tpm_roots("[limits]\nseries_burst = 2\nseries_per_hour = 1")).await;
     let claimed = TestDevice::new("PF0AB009");
     let claim = server.claim(&claimed).await;
-    server.services().set_claim_proof(&server.operator, claim, ProofKind::Tpm).await.unwrap();
+    server.services().claims.set_claim_proof(&server.operator, claim, ProofKind::Tpm).await.unwrap();
     let hello = |device: &TestDevice| Hello {
         proofs: vec![ProofKind::Tpm],
         tpm: Some(tpm::introduction()),
@@ -244,8 +244,8 @@ async fn a_device_whose_tpm_enrolled_before_is_not_kept_waiting() {
     let server = TestServer::with(&with_tpm_roots("[limits]\nseries_burst = 1\nseries_per_hour = 1")).await;
     let enrolled = server.enrolled_elsewhere("PF0AB009").await;
     let (services, by) = (server.services(), &server.operator);
-    let claim = services.device(by, enrolled.id).await.unwrap().device.claim;
-    services.set_claim_proof(by, claim, ProofKind::Tpm).await.unwrap();
+    let claim = services.devices.device(by, enrolled.id).await.unwrap().device.claim;
+    services.claims.set_claim_proof(by, claim, ProofKind::Tpm).await.unwrap();
     let client = server.stranger();
     for serial in ["PF0AB001", "PF0AB002"] {
         server.post(&client, HELLO_PATH, &TestDevice::new(serial).hello()).await;
@@ -299,7 +299,8 @@ async fn a_thousand_devices_behind_one_address_at_once_are_all_challenged() {
         configuration: Some(server.configuration()),
         ..ImportDefaults::default()
     };
-    let summary = server.services().import_claims(&server.operator, defaults, csv, |_| {}).await.unwrap();
+    let summary =
+        server.services().claims.import_claims(&server.operator, defaults, csv, |_| {}).await.unwrap();
     assert_eq!(summary.imported, DEVICES as u64);
     let client = server.stranger();
     // Half a school that nobody has claimed yet is switched on there, too.

@@ -33,7 +33,7 @@ async fn an_enrolled_device_reports_and_the_same_again_changes_nothing() {
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.json::<Acknowledged>().await.unwrap().sequence, 1);
     }
-    let view = server.services().device(&server.operator, device.id).await.unwrap();
+    let view = server.services().devices.device(&server.operator, device.id).await.unwrap();
     assert_eq!(view.reports.len(), 1);
 }
 
