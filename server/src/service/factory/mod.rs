@@ -3,7 +3,6 @@
 mod records;
 mod registration;
 
-pub(super) use registration::WithKey;
 pub use registration::{Claimed, DeviceStanding, MAX_STATION_DEVICES, Registered, Registration};
 
 use super::core::Core;
