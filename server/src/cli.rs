@@ -29,7 +29,7 @@ mod serve;
 mod token;
 mod view;
 
-use crate::{config::Fragment, domain::company::CompanyKind};
+use crate::{config::Fragment, domain::tenancy::company::CompanyKind};
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use context::Opened;

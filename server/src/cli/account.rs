@@ -9,7 +9,7 @@ use super::{
     output::{Output, or_dash, sheet},
 };
 use crate::{
-    domain::account::{self, Role},
+    domain::tenancy::account::{self, Role},
     service::{AccountChange, NewAccount, NewHolder},
     store::AccountsOf,
 };

@@ -5,7 +5,7 @@ use super::{
     context::{Opened, list},
     output::{Output, sheet},
 };
-use crate::{domain::artifact, service::ArtifactUpload, store::ArtifactsOf};
+use crate::{domain::catalogue::artifact, service::ArtifactUpload, store::ArtifactsOf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use std::{fs::File, path::PathBuf};

@@ -6,7 +6,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    domain::audit::{Action, Subject},
+    domain::tenancy::audit::{Action, Subject},
     store::AuditFilter,
 };
 use clap::{Args, value_parser};

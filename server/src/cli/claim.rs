@@ -10,7 +10,7 @@ use super::{
     view::{View, collision_text},
 };
 use crate::{
-    domain::claim::Metadata,
+    domain::claims::claim::Metadata,
     service::{ClaimView, NewClaim},
     store::ClaimFilter,
 };

@@ -7,7 +7,7 @@ use super::{
     output::{Output, or_dash, sheet, warn},
 };
 use crate::{
-    domain::company::{self, CompanyKind, Terms},
+    domain::tenancy::company::{self, CompanyKind, Terms},
     service::NewCompany,
     store::CompanyFilter,
 };

@@ -5,7 +5,7 @@ use super::{
     context::{Opened, list, read_document},
     output::Output,
 };
-use crate::{domain::configuration, service::ConfigurationChange};
+use crate::{domain::catalogue::configuration, service::ConfigurationChange};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;

@@ -8,9 +8,11 @@ use crate::{
     clock::SystemClock,
     config::{Fragment, Settings},
     domain::{
-        actor::Actor,
-        company::{Company, CompanyKind},
-        configuration::Configuration,
+        catalogue::configuration::Configuration,
+        tenancy::{
+            actor::Actor,
+            company::{Company, CompanyKind},
+        },
     },
     entropy::{Entropy, SystemEntropy},
     keys::{Keyring, Layout},

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::Subject,
-        device::{self, StateName},
+        devices::device::{self, StateName},
+        tenancy::audit::Subject,
     },
     service::DeviceView,
     store::{AuditFilter, DeviceFilter},

@@ -8,7 +8,7 @@ use super::{
     view::View,
 };
 use crate::{
-    domain::{claim::lookup_texts, factory::FactoryRecord},
+    domain::{claims::claim::lookup_texts, factory::record::FactoryRecord},
     store::FactoryFilter,
 };
 use clap::{Subcommand, value_parser};

@@ -4,7 +4,7 @@ use super::{Exit, output::Output};
 use crate::{
     clock::{Clock as _, SystemClock},
     config::{Fragment, LimitsFragment, Settings},
-    domain::{account::Role, actor::Actor, company::CompanyKind},
+    domain::tenancy::{account::Role, actor::Actor, company::CompanyKind},
     entropy::SystemEntropy,
     files::{self, PRIVATE_DIRECTORY, PRIVATE_FILE},
     keys::{self, Founding, Layout},

@@ -3,17 +3,19 @@
 use super::output::{Row, or_dash};
 use crate::{
     domain::{
-        account::Account,
-        artifact::Artifact,
-        audit::Entry,
-        claim::{Claim, Collision},
-        company::Company,
-        configuration::Configuration,
-        credential::{ApiKey, ServiceAccountKey},
-        device::{ApprovalRequest, Device},
-        dpc::CatalogueDpc,
-        factory::FactoryRecord,
-        token::Token,
+        catalogue::{artifact::Artifact, configuration::Configuration, dpc::CatalogueDpc},
+        claims::claim::{Claim, Collision},
+        devices::{
+            device::{ApprovalRequest, Device},
+            token::Token,
+        },
+        factory::record::FactoryRecord,
+        tenancy::{
+            account::Account,
+            audit::Entry,
+            company::Company,
+            credential::{ApiKey, ServiceAccountKey},
+        },
     },
     store::StoredReport,
 };

@@ -9,7 +9,7 @@
 //! counts there.
 
 use super::AddressKey;
-use crate::domain::network::Enclosing;
+use crate::domain::devices::network::Enclosing;
 use axum::body::Bytes;
 use std::{
     collections::HashMap,

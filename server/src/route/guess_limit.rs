@@ -4,7 +4,7 @@
 //! claimed devices behind one address are not counted, and devices that wait for their claim are counted
 //! once each. An address that guesses too often has to wait, and no other address does.
 
-use crate::{config::HourlyRate, domain::network::Network, service::Guess};
+use crate::{config::HourlyRate, domain::devices::network::Network, service::Guess};
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
     sync::{Mutex, PoisonError},
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Fragment, Settings},
-        domain::claim::{ClaimKey, Sought},
+        domain::claims::claim::{ClaimKey, Sought},
         keys::Layout,
     };
     use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! The rate of requests of one address, one series of identifiers, or one account.
 
-pub use crate::domain::network::Network as AddressKey;
+pub use crate::domain::devices::network::Network as AddressKey;
 
 use crate::config::Rate;
 use governor::{

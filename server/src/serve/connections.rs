@@ -7,7 +7,7 @@
 use super::order::{Connection, Number, Open, networks};
 use crate::{
     config::Limits,
-    domain::network::Network,
+    domain::devices::network::Network,
     route::{Budget, Holders, Reservation},
 };
 use futures_util::task::AtomicWaker;

@@ -10,7 +10,7 @@
 //! longest, and never one of a network that holds less than the newcomer's.
 
 use super::connections::Link;
-use crate::domain::network::{Enclosing, Network};
+use crate::domain::devices::network::{Enclosing, Network};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},

@@ -5,11 +5,12 @@ use super::{ServiceError, Signer};
 use crate::{
     clock::Clock,
     domain::{
-        actor::Actor,
-        admission::Refusal,
-        audit::{Action, Event, Subject},
-        device::Device,
+        devices::{admission::Refusal, device::Device},
         ids::IdSource,
+        tenancy::{
+            actor::Actor,
+            audit::{Action, Event, Subject},
+        },
     },
     entropy::Entropy,
     store::{Reader, Store, StoreError, Tx},

@@ -2,7 +2,7 @@
 
 use super::signer::SignerError;
 use crate::{
-    domain::{account::Role, device::IllegalTransition},
+    domain::{devices::device::IllegalTransition, tenancy::account::Role},
     entropy::EntropyError,
     files::FilesError,
     store::{JobError, Outage, StoreError},

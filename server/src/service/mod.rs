@@ -11,14 +11,14 @@
 //! | [`Upkeep`] | the server itself: readiness, retention, the doctor |
 //!
 //! Routes and the command line call their methods and nothing below them. A method takes parsed values (or raw
-//! bytes, if the exact bytes matter) and an [`Actor`](crate::domain::actor::Actor) that the audit trail names
+//! bytes, if the exact bytes matter) and an [`Actor`](crate::domain::tenancy::actor::Actor) that the audit trail names
 //! and whose scope the store applies; it decides with [`crate::domain`], stores lasting changes with
 //! [`crate::store`], and answers only when they are on disk.
 //!
 //! A context may call those above it in the table, by their methods alone. All of them stand on `core.rs`.
 //!
 //! To add an operation: its method in the file of its object, its statements in the store's file of the
-//! same name, its [`Action`](crate::domain::audit::Action), a test for each refusal.
+//! same name, its [`Action`](crate::domain::tenancy::audit::Action), a test for each refusal.
 
 mod catalogue;
 mod claims;

@@ -8,63 +8,46 @@
 //! To add a table: a migration, listed in `dialect.rs`; a file here; rows in the battery
 //! (`server/tests/store`), which runs on both databases.
 
-mod accounts;
-mod artifacts;
-mod audit;
+mod catalogue;
 mod claims;
-mod companies;
-mod configurations;
-mod credentials;
 mod database;
 mod devices;
 mod dialect;
-mod dpcs;
 mod dump;
-mod enrollment;
 mod error;
 mod factory;
 mod limits;
 mod migrations;
 mod open;
-mod operations;
 mod page;
 mod pool;
 #[cfg(test)]
 mod query_plans;
 mod readiness;
-mod reports;
-mod requests;
-mod reseller_claims;
 mod restore;
 mod row;
 mod sql;
-mod tokens;
-mod uploads;
+mod tenancy;
 mod writer;
 
-pub use accounts::AccountsOf;
-pub use artifacts::{ArtifactUse, ArtifactsOf};
-pub use audit::AuditFilter;
+pub use catalogue::{ArtifactUse, ArtifactsOf, Use};
 pub use claims::{
-    ClaimCandidate, ClaimFilter, KeyHolder, MAX_CLAIMS_OF_KEY, MAX_CLAIMS_OF_KEY_AND_COMPANY, MAX_NEAR,
+    ClaimCandidate, ClaimFilter, DoneItem, KeyHolder, MAX_CLAIMS_OF_KEY, MAX_CLAIMS_OF_KEY_AND_COMPANY,
+    MAX_NEAR, QueuedItem, ResellerCursor,
 };
-pub use companies::CompanyFilter;
-pub use configurations::Use;
-pub use credentials::{ApiKeyUse, KeysOf, SigningAccount};
 pub use database::{DatabaseError, Value};
-pub use devices::DeviceFilter;
+pub use devices::{
+    DeviceFilter, EnrollmentFacts, ManagedFacts, OtherHolder, REPORTS_KEPT, ResetTicket, ShownSecrets,
+    StoredReport, TokenFacts,
+};
 pub use dump::Dumped;
-pub use enrollment::{EnrollmentFacts, ManagedFacts, OtherHolder, ShownSecrets, TokenFacts};
 pub use error::{JobError, Outage, StoreError};
 pub use factory::FactoryFilter;
 pub use limits::ConnectionLimit;
 pub use migrations::newest_version;
-pub use operations::{DoneItem, QueuedItem};
 pub use page::{MAX_ROWS, Page, PageRequest};
-pub use reports::{REPORTS_KEPT, StoredReport};
-pub use reseller_claims::ResellerCursor;
 pub use restore::{Occupancy, Rows};
-pub use tokens::ResetTicket;
+pub use tenancy::{AccountsOf, ApiKeyUse, AuditFilter, CompanyFilter, KeysOf, SigningAccount};
 pub use writer::Tx;
 
 use database::{Connection, query};

@@ -8,11 +8,13 @@ use super::{
     PageRequest, Reader, ResellerCursor, Store, StoreError, Value, database::Query, sql::recorded,
 };
 use crate::domain::{
-    account::AccountKind,
-    actor::Scope,
-    audit::Subject,
-    company::{Company, CompanyKind, Terms},
-    device::StateName,
+    devices::device::StateName,
+    tenancy::{
+        account::AccountKind,
+        actor::Scope,
+        audit::Subject,
+        company::{Company, CompanyKind, Terms},
+    },
 };
 use std::{collections::BTreeSet, fs, path::Path};
 use unbox_common::{

@@ -4,7 +4,7 @@ use super::{
     database::{Query, Value},
     dialect::Dialect,
 };
-use crate::domain::actor::Scope;
+use crate::domain::tenancy::actor::Scope;
 use unbox_common::ids::CompanyId;
 
 /// A statement under construction.

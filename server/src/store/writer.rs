@@ -14,7 +14,7 @@ use super::{
     ACQUIRE_TIMEOUT, JobError, POSTGRES_CONNECTIONS, Pool, Reader, StoreError, database::Connection,
     dialect::Dialect, error::statement_error, open::Place, pool::Connections,
 };
-use crate::domain::audit::Event;
+use crate::domain::tenancy::audit::Event;
 use std::{
     ops::{Deref, DerefMut},
     sync::Arc,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use unbox_common::ids::CompanyId;
 use unbox_server::{
-    domain::{account::Role, company::CompanyKind},
+    domain::tenancy::{account::Role, company::CompanyKind},
     route::api::{
         access::Side,
         routes::{ROUTES, Route},

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use unbox_server::{
-    domain::company::CompanyKind,
+    domain::tenancy::company::CompanyKind,
     service::NewCompany,
     store::{ClaimFilter, PageRequest},
 };

@@ -17,9 +17,8 @@ use unbox_common::{
 use unbox_server::{
     clock::FakeClock,
     domain::{
-        actor::Actor,
-        company::CompanyKind,
-        operation::{Item, ItemResult, ItemStatus, OperationKind, Work},
+        claims::operation::{Item, ItemResult, ItemStatus, OperationKind, Work},
+        tenancy::{actor::Actor, company::CompanyKind},
     },
     service::{NewCompany, NewUpload},
     store::Store,

@@ -43,10 +43,12 @@ use unbox_server::{
     clock::{Clock, SystemClock},
     config::{Fragment, Settings},
     domain::{
-        account::Account,
-        actor::Actor,
-        claim::Metadata,
-        company::{Company, CompanyKind},
+        claims::claim::Metadata,
+        tenancy::{
+            account::Account,
+            actor::Actor,
+            company::{Company, CompanyKind},
+        },
     },
     entropy::SystemEntropy,
     files,
@@ -375,7 +377,7 @@ impl TestServer {
 
     pub(crate) async fn everything(&self) -> Everything {
         let granted = AuditFilter {
-            action: Some(unbox_server::domain::audit::Action::Granted),
+            action: Some(unbox_server::domain::tenancy::audit::Action::Granted),
             ..AuditFilter::default()
         };
         let granted = self

@@ -8,7 +8,7 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use unbox_common::secret::Secret;
 use unbox_server::{
-    domain::{account::Role, audit::Entry, company::CompanyKind},
+    domain::tenancy::{account::Role, audit::Entry, company::CompanyKind},
     service::{NewAccount, NewCompany, NewHolder},
     store::{AuditFilter, PageRequest},
 };

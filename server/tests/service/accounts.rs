@@ -8,7 +8,7 @@ use unbox_common::{
     secret::Secret,
 };
 use unbox_server::{
-    domain::{
+    domain::tenancy::{
         account::{Account, Role},
         actor::Actor,
         audit::{Action, Subject},

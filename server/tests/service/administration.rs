@@ -4,7 +4,7 @@ use crate::support::{MINIMAL_DOCUMENT, START, TestDatabase, TestDevice, World, n
 use std::{io::Cursor, time::Duration};
 use unbox_common::{digest::Sha256, protocol::latest::ProofKind};
 use unbox_server::{
-    domain::{
+    domain::tenancy::{
         account::Role,
         actor::Actor,
         audit::{Action, Subject},

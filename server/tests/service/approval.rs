@@ -10,8 +10,8 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        audit::Action,
-        device::{Device, DeviceState, StateName, Tie},
+        devices::device::{Device, DeviceState, StateName, Tie},
+        tenancy::audit::Action,
     },
     service::{Origin, ServiceError},
 };

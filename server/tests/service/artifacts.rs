@@ -12,7 +12,10 @@ use unbox_common::{
     payload::MAX_ARTIFACT_BYTES,
 };
 use unbox_server::{
-    domain::{actor::Actor, artifact::Artifact, audit::Action},
+    domain::{
+        catalogue::artifact::Artifact,
+        tenancy::{actor::Actor, audit::Action},
+    },
     service::{
         ArtifactUpload, ConfigurationChange, MAX_OPEN_UPLOADS, NewUpload, ServiceError, Services,
         UPLOAD_KEPT, UploadPart, UploadProgress,

@@ -12,10 +12,12 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        actor::Actor,
-        audit::{Action, Entry},
-        claim::Claim,
-        company::CompanyKind,
+        claims::claim::Claim,
+        tenancy::{
+            actor::Actor,
+            audit::{Action, Entry},
+            company::CompanyKind,
+        },
     },
     service::{NewClaim, NewCompany, ServiceError},
     store::{AuditFilter, ClaimFilter, PageRequest},

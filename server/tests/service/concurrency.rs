@@ -8,7 +8,7 @@ use unbox_common::{
     protocol::latest::{Outcome, ProofKind},
 };
 use unbox_server::{
-    domain::audit::Action,
+    domain::tenancy::audit::Action,
     store::{AuditFilter, DeviceFilter, PageRequest},
 };
 

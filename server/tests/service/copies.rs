@@ -10,7 +10,7 @@ use unbox_common::{
     refusal::RefusalKind,
 };
 use unbox_server::{
-    domain::{
+    domain::tenancy::{
         actor::Actor,
         audit::{Action, Subject},
     },
@@ -50,7 +50,7 @@ fn claim_with_key(world: &World, serial: &str, device: &TestDevice) -> NewClaim 
         proof: ProofKind::RegisteredKey,
         sets: vec![serial_set(serial), IdentifierSet::new([key]).unwrap()],
         order: None,
-        metadata: unbox_server::domain::claim::Metadata::default(),
+        metadata: unbox_server::domain::claims::claim::Metadata::default(),
         protected: false,
     }
 }

@@ -8,7 +8,7 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 use unbox_server::{
-    domain::{actor::Actor, audit::Action, company::CompanyKind},
+    domain::tenancy::{actor::Actor, audit::Action, company::CompanyKind},
     service::{ArtifactUpload, Finding, NewClaim, NewCompany, NewToken, Severity},
     store::{AuditFilter, PageRequest, newest_version},
 };

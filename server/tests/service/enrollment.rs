@@ -12,7 +12,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 use unbox_server::{
-    domain::{audit::Action, device::DeviceState},
+    domain::{devices::device::DeviceState, tenancy::audit::Action},
     service::{CertifiedEnrollment, NewClaim, NewToken, Signer as _},
     store::{AuditFilter, ClaimFilter, PageRequest},
 };

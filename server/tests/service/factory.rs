@@ -13,11 +13,13 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        actor::Actor,
-        audit::{Action, Subject},
-        claim::lookup_texts,
-        company::CompanyKind,
-        factory::FactoryRecord,
+        claims::claim::lookup_texts,
+        factory::record::FactoryRecord,
+        tenancy::{
+            actor::Actor,
+            audit::{Action, Subject},
+            company::CompanyKind,
+        },
     },
     service::{NewClaim, NewCompany, Registered, Registration, ServiceError},
     store::{AuditFilter, FactoryFilter, PageRequest, StoreError, Tx},

@@ -7,7 +7,7 @@ use std::{
 };
 use unbox_common::{ids::CompanyId, protocol::latest::ProofKind};
 use unbox_server::{
-    domain::{audit::Action, company::CompanyKind},
+    domain::tenancy::{audit::Action, company::CompanyKind},
     service::{ImportDefaults, ImportSummary, NewCompany, RowOutcome, RowResult, ServiceError},
     store::{AuditFilter, ClaimFilter, PageRequest},
 };

@@ -17,8 +17,8 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        audit::Action,
-        device::{Device, DeviceState},
+        devices::device::{Device, DeviceState},
+        tenancy::audit::Action,
     },
     service::{ConfigurationChange, DeviceIdentityCert, Signer as _},
 };

@@ -9,11 +9,15 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        account::Role,
-        actor::{Actor, Scope},
-        claim::{ClaimSets, ClaimTarget, Metadata},
-        company::CompanyKind,
-        operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
+        claims::{
+            claim::{ClaimSets, ClaimTarget, Metadata},
+            operation::{Item, ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work},
+        },
+        tenancy::{
+            account::Role,
+            actor::{Actor, Scope},
+            company::CompanyKind,
+        },
     },
     service::{AccountChange, NewAccount, NewCompany, NewHolder, ServiceError, Services},
     store::{DoneItem, PageRequest},

@@ -16,7 +16,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 use unbox_server::{
-    domain::audit::{Action, Entry, Subject},
+    domain::tenancy::audit::{Action, Entry, Subject},
     service::{NewClaim, NewToken, ServiceError},
     store::{AuditFilter, PageRequest},
 };

@@ -11,10 +11,12 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        actor::Actor,
-        audit::{Action, Subject},
-        claim::{ClaimTarget, Metadata},
-        company::{CompanyKind, Terms},
+        claims::claim::{ClaimTarget, Metadata},
+        tenancy::{
+            actor::Actor,
+            audit::{Action, Subject},
+            company::{CompanyKind, Terms},
+        },
     },
     service::{ClaimsForm, NewClaim, NewCompany, ServiceError},
     store::{AuditFilter, ClaimFilter, CompanyFilter, DeviceFilter, PageRequest},
@@ -32,7 +34,7 @@ async fn reseller(world: &World, name: &str) -> Actor {
 
 fn own_id(by: &Actor) -> CompanyId {
     match by.scope() {
-        unbox_server::domain::actor::Scope::Reseller(id) => id,
+        unbox_server::domain::tenancy::actor::Scope::Reseller(id) => id,
         other => panic!("{other:?} is no reseller"),
     }
 }

@@ -14,7 +14,7 @@ use unbox_common::{
 };
 use unbox_server::{
     clock::Clock as _,
-    domain::{company::CompanyKind, device::DeviceState},
+    domain::{devices::device::DeviceState, tenancy::company::CompanyKind},
     service::{CertifiedEnrollment, ConfigurationChange, NewCompany, Signer as _},
 };
 

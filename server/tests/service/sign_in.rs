@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use unbox_common::{ids::CompanyId, secret::Secret};
 use unbox_server::{
-    domain::{
+    domain::tenancy::{
         access::{AccessScope, AccessScopes},
         account::{Account, Role},
         actor::Scope,

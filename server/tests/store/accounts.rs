@@ -9,7 +9,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 use unbox_server::{
-    domain::{
+    domain::tenancy::{
         access::AccessScopes,
         account::{Account, AccountKind, Email, Role},
         actor::Scope,

@@ -7,7 +7,7 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 use unbox_server::{
-    domain::{
+    domain::tenancy::{
         actor::Scope,
         audit::{Action, Event, Subject},
     },

@@ -11,9 +11,8 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        actor::Scope,
-        claim::{Claim, ClaimSets, Collision, Metadata, Sought},
-        company::CompanyKind,
+        claims::claim::{Claim, ClaimSets, Collision, Metadata, Sought},
+        tenancy::{actor::Scope, company::CompanyKind},
     },
     store::{ClaimFilter, PageRequest, ResellerCursor, StoreError, Tx},
 };

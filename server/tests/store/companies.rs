@@ -8,11 +8,15 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        actor::Scope,
-        artifact::Artifact,
-        company::{Company, CompanyKind, Terms},
-        configuration::{Configuration, Document},
-        token::Token,
+        catalogue::{
+            artifact::Artifact,
+            configuration::{Configuration, Document},
+        },
+        devices::token::Token,
+        tenancy::{
+            actor::Scope,
+            company::{Company, CompanyKind, Terms},
+        },
     },
     store::{ArtifactsOf, CompanyFilter, PageRequest, StoreError, Tx},
 };

@@ -13,9 +13,8 @@ use unbox_common::{
 };
 use unbox_server::{
     domain::{
-        actor::Scope,
-        company::CompanyKind,
-        device::{ApprovalRequest, Device, DeviceState, Enrollment, LastSaid, Tie},
+        devices::device::{ApprovalRequest, Device, DeviceState, Enrollment, LastSaid, Tie},
+        tenancy::{actor::Scope, company::CompanyKind},
     },
     store::{DeviceFilter, PageRequest, REPORTS_KEPT, ResetTicket, ShownSecrets, StoreError, Tx},
 };

@@ -13,7 +13,11 @@ use unbox_common::{
     timestamp::Timestamp,
 };
 use unbox_server::{
-    domain::{actor::Scope, claim::Claim, company::CompanyKind, factory::FactoryRecord},
+    domain::{
+        claims::claim::Claim,
+        factory::record::FactoryRecord,
+        tenancy::{actor::Scope, company::CompanyKind},
+    },
     store::{StoreError, Tx},
 };
 

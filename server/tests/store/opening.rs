@@ -4,7 +4,7 @@ use super::companies::add_company;
 use crate::support::TestDatabase;
 use unbox_common::timestamp::Timestamp;
 use unbox_server::{
-    domain::{actor::Scope, company::CompanyKind},
+    domain::tenancy::{actor::Scope, company::CompanyKind},
     store::{Store, StoreError, newest_version},
 };
 

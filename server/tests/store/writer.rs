@@ -13,7 +13,7 @@ use tokio::{
 };
 use unbox_common::{ids::CompanyId, timestamp::Timestamp};
 use unbox_server::{
-    domain::{
+    domain::tenancy::{
         actor::Scope,
         audit::{Action, Event, Subject},
         company::{Company, CompanyKind, Terms},

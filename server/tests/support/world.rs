@@ -13,9 +13,8 @@ use unbox_common::{
 use unbox_server::{
     clock::FakeClock,
     domain::{
-        actor::Actor,
-        claim::{Claim, Metadata},
-        company::CompanyKind,
+        claims::claim::{Claim, Metadata},
+        tenancy::{actor::Actor, company::CompanyKind},
     },
     entropy::SeededEntropy,
     service::{

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use unbox_server::{
     clock::{Clock as _, SystemClock},
-    domain::{actor::Actor, company::CompanyKind},
+    domain::tenancy::{actor::Actor, company::CompanyKind},
     entropy::SystemEntropy,
     keys::{self, Founding, Keyring, Layout},
     service::{ImportDefaults, NewCompany, RowResult, Services, Settings},

@@ -8,7 +8,7 @@ use crate::{
         output::{self, Output},
     },
     clock::{Clock as _, SystemClock},
-    domain::credential::KeyId,
+    domain::tenancy::credential::KeyId,
     files::{PRIVATE_FILE, Staged},
     service::{NewApiKey, ServiceAccountKeyFile, base_url},
     store::KeysOf,

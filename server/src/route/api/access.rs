@@ -5,7 +5,7 @@ use super::wire::{
     status::{Code, Status},
 };
 use crate::{
-    domain::{
+    domain::tenancy::{
         access::{AccessScope, Principal},
         account::Role,
         actor::Actor,

@@ -14,7 +14,7 @@ use super::{
     },
 };
 use crate::{
-    domain::artifact::Artifact,
+    domain::catalogue::artifact::Artifact,
     route::budget::Reservation,
     service::{ArtifactUpload, ArtifactsOf, NewUpload, PageRequest, UploadPart, UploadProgress},
 };

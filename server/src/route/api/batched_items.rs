@@ -11,7 +11,7 @@ use super::{
         status::Status,
     },
 };
-use crate::{domain::operation::Item, service::ItemSpool};
+use crate::{domain::claims::operation::Item, service::ItemSpool};
 use axum::body::Body;
 use tokio::task::spawn_blocking;
 

@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{access::Principal, actor::Actor, company::CompanyKind},
+    domain::tenancy::{access::Principal, actor::Actor, company::CompanyKind},
     route::{
         App, Peer, RouteError, address_key,
         body::{self, WholeBody},

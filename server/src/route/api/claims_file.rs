@@ -14,7 +14,7 @@ use super::{
     },
 };
 use crate::{
-    domain::actor::Scope,
+    domain::tenancy::actor::Scope,
     route::body::is_of_type,
     service::{
         ClaimExport, ClaimFilter, ClaimsForm, ExportedClaim, Import, ImportSummary, RowOutcome, RowResult,

@@ -25,9 +25,11 @@ use super::{
 };
 use crate::{
     domain::{
-        actor::Actor,
-        company::{Company, Terms},
-        configuration::{Configuration, Contact, Document},
+        catalogue::configuration::{Configuration, Contact, Document},
+        tenancy::{
+            actor::Actor,
+            company::{Company, Terms},
+        },
     },
     route::App,
     service::{ConfigurationChange, MAX_ROWS, PageRequest, ServiceError, Services},

@@ -28,9 +28,9 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::Entry,
-        claim::lookup_texts,
-        device::{self, Device, DeviceState, StateName},
+        claims::claim::lookup_texts,
+        devices::device::{self, Device, DeviceState, StateName},
+        tenancy::audit::Entry,
     },
     service::{DeviceEvent, DeviceFilter, DeviceView, EventKind, PageRequest, ServiceError, StoredReport},
 };

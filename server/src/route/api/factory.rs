@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{actor::Scope, claim::lookup_texts, factory::FactoryRecord},
+    domain::{claims::claim::lookup_texts, factory::record::FactoryRecord, tenancy::actor::Scope},
     service::{FactoryFilter, PageRequest},
 };
 use unbox_common::ids::FactoryRecordId;

@@ -4,7 +4,7 @@ use super::{
     message::common::{DeviceIdentifier, DeviceType, Target},
     wire::{detail::Reason, status::Status},
 };
-use crate::domain::{
+use crate::domain::claims::{
     chromeos,
     claim::{Claim, ClaimTarget},
     registration::registered_sets,

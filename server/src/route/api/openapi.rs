@@ -13,7 +13,7 @@ use super::{
         status::ErrorDocument,
     },
 };
-use crate::domain::access::AccessScope;
+use crate::domain::tenancy::access::AccessScope;
 use serde_json::{Map, Value, json};
 
 /// Refusals that every method can give: HTTP status, and meaning.

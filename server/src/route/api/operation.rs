@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     domain::{
-        actor::Actor,
-        operation::{Operation, OperationKind},
+        claims::operation::{Operation, OperationKind},
+        tenancy::actor::Actor,
     },
     service::{DoneItem, PageRequest, Services},
 };

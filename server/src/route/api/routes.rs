@@ -10,7 +10,7 @@ use super::{
     claims_file, customer, enrollment, factory, operation, organisation, partner, station,
     wire::status::Status,
 };
-use crate::domain::account::Role;
+use crate::domain::tenancy::account::Role;
 use axum::{body::Body, http::Method, response::Response};
 use futures_util::future::BoxFuture;
 

@@ -12,10 +12,9 @@ use super::{
     wire::name::{ConfigurationName, CustomerDeviceName, DpcResourceName, PartnerDeviceName, Segment},
 };
 use crate::domain::{
-    claim::Claim,
-    company::{Company, CompanyKind, Terms},
-    configuration::Configuration,
-    dpc::CatalogueDpc,
+    catalogue::{configuration::Configuration, dpc::CatalogueDpc},
+    claims::claim::Claim,
+    tenancy::company::{Company, CompanyKind, Terms},
 };
 use std::time::Duration;
 use unbox_common::{

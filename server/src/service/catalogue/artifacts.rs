@@ -7,10 +7,12 @@
 use super::quota::DiskSpace;
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        artifact::Artifact,
-        audit::{Action, Subject},
+        catalogue::artifact::Artifact,
         name::Name,
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     files::{self, FilesError, PUBLIC_DIRECTORY, PUBLIC_FILE, Part},
     service::{Catalogue, ServiceError, tenancy::customer_of},

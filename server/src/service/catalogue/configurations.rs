@@ -2,10 +2,12 @@
 
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        configuration::{Assigned, Assignment, Configuration, Document},
+        catalogue::configuration::{Assigned, Assignment, Configuration, Document},
         name::Name,
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{
         Catalogue, ServiceError,

@@ -3,10 +3,12 @@
 use super::configurations::check_artifact;
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        dpc::{self, CatalogueDpc},
+        catalogue::dpc::{self, CatalogueDpc},
         name::Name,
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{Catalogue, ServiceError},
     store::{Page, PageRequest},

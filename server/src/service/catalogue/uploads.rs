@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        artifact::{Artifact, Upload},
+        catalogue::artifact::{Artifact, Upload},
         name::Name,
+        tenancy::actor::{Actor, Scope},
     },
     files::{self, FilesError, Lock, PUBLIC_DIRECTORY},
     service::{Catalogue, ServiceError, tenancy::customer_of},

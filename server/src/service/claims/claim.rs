@@ -3,11 +3,13 @@
 use super::register_claims::{CROWDED, ClaimOutcome};
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Entry, Subject},
-        claim::{Claim, ClaimSets, MAX_SETS, Metadata},
-        device::Device,
+        claims::claim::{Claim, ClaimSets, MAX_SETS, Metadata},
+        devices::device::Device,
         name::Name,
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Entry, Subject},
+        },
     },
     service::{Claims, ServiceError, catalogue::check_configuration, tenancy::visible_customer},
     store::{AuditFilter, ClaimFilter, Page, PageRequest, Tx},

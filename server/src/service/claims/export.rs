@@ -6,8 +6,8 @@
 
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        claim::{Claim, MANUFACTURE_DATE},
+        claims::claim::{Claim, MANUFACTURE_DATE},
+        tenancy::actor::{Actor, Scope},
     },
     service::{Claims, ServiceError, retry::retry_during_outage},
     store::{ClaimFilter, MAX_ROWS, PageRequest, Reader, ResellerCursor},

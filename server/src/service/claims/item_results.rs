@@ -2,7 +2,7 @@
 //! Partner API.
 
 use crate::{
-    domain::operation::{ItemResult, ItemStatus},
+    domain::claims::operation::{ItemResult, ItemStatus},
     service::ServiceError,
 };
 use unbox_common::ids::ClaimId;

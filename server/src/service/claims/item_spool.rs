@@ -1,7 +1,7 @@
 //! The items of an operation that is not yet created: a few in memory, many in an unnamed file.
 
 use crate::{
-    domain::operation::Item,
+    domain::claims::operation::Item,
     files::{self, FilesError, PUBLIC_DIRECTORY},
     service::{Claims, ServiceError},
     store::QueuedItem,
@@ -101,7 +101,7 @@ impl ItemSpool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::operation::{ItemResult, ItemStatus, Work};
+    use crate::domain::claims::operation::{ItemResult, ItemStatus, Work};
 
     #[test]
     fn items_come_back_in_order_as_often_as_asked_and_leave_no_file() {

@@ -12,10 +12,14 @@ use super::{
 };
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        claim::Claim,
-        operation::{ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work, next_turns},
+        claims::{
+            claim::Claim,
+            operation::{ItemResult, ItemStatus, MAX_ITEMS, Operation, OperationKind, Work, next_turns},
+        },
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{Claims, ItemSpool, ServiceError},
     store::{DoneItem, Page, PageRequest, Reader, Tx},

@@ -2,7 +2,7 @@
 //! twice. All claims, by command, by file or over the network, pass through here.
 
 use crate::{
-    domain::claim::{Claim, ClaimKey, lookup_text, overlap},
+    domain::claims::claim::{Claim, ClaimKey, lookup_text, overlap},
     service::{Claims, Factory, ServiceError},
     store::{KeyHolder, MAX_CLAIMS_OF_KEY, MAX_CLAIMS_OF_KEY_AND_COMPANY, Tx},
 };

@@ -6,9 +6,11 @@ use super::{
 };
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        claim::{Claim, ClaimTarget, Metadata, Vacation, lookup_text},
+        claims::claim::{Claim, ClaimTarget, Metadata, Vacation, lookup_text},
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{Claims, ServiceError},
     store::{ClaimFilter, MAX_ROWS, PageRequest, Reader, ResellerCursor, Tx},

@@ -2,11 +2,15 @@
 
 use crate::{
     domain::{
-        actor::Actor,
-        audit::{Action, Entry, Subject},
-        device::{ApprovalRequest, Device, check_message},
+        devices::{
+            device::{ApprovalRequest, Device, check_message},
+            token::RESET_TICKET_PREFIX,
+        },
         ids::{key_at, time_of},
-        token::RESET_TICKET_PREFIX,
+        tenancy::{
+            actor::Actor,
+            audit::{Action, Entry, Subject},
+        },
     },
     entropy,
     service::{Devices, ServiceError},
@@ -276,7 +280,7 @@ impl Devices {
         id: DeviceId,
         action: Action,
         detail: Value,
-        change: impl Fn(&mut Device) -> Result<(), crate::domain::device::IllegalTransition>
+        change: impl Fn(&mut Device) -> Result<(), crate::domain::devices::device::IllegalTransition>
         + Clone
         + Send
         + Sync

@@ -3,12 +3,14 @@
 use super::handshake::check_agent_version;
 use crate::{
     domain::{
-        admission::Refusal,
-        audit::{Action, Subject},
-        configuration::Recipient,
-        device::{Device, Enrollment},
+        catalogue::configuration::Recipient,
+        devices::{
+            admission::Refusal,
+            device::{Device, Enrollment},
+            network::Network,
+        },
         name::Name,
-        network::Network,
+        tenancy::audit::{Action, Subject},
     },
     service::{
         CertifiedEnrollment, Devices, ServiceError,

@@ -2,10 +2,12 @@
 
 use crate::{
     domain::{
-        actor::Actor,
-        audit::{Action, Subject},
+        devices::token::{TOKEN_PREFIX, Token, TokenStanding, secret_digest},
         name::Name,
-        token::{TOKEN_PREFIX, Token, TokenStanding, secret_digest},
+        tenancy::{
+            actor::Actor,
+            audit::{Action, Subject},
+        },
     },
     entropy,
     service::{Devices, ServiceError, catalogue::check_configuration, tenancy::customer_of},

@@ -2,9 +2,11 @@
 
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        factory::{FactoryRecord, Withdrawal},
+        factory::record::{FactoryRecord, Withdrawal},
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{Factory, ServiceError},
     store::{FactoryFilter, Page, PageRequest, Tx},

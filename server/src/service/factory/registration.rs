@@ -2,10 +2,12 @@
 
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        claim::{Claim, ClaimSets, MAX_SETS},
-        factory::{FactoryRecord, Relation, lookup_keys},
+        claims::claim::{Claim, ClaimSets, MAX_SETS},
+        factory::record::{FactoryRecord, Relation, lookup_keys},
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{Factory, ServiceError},
     store::{StoreError, Tx},

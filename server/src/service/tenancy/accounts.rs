@@ -6,10 +6,12 @@
 use super::companies::quote_name;
 use crate::{
     domain::{
-        account::{Account, AccountKind, Email, Role},
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
         name::Name,
+        tenancy::{
+            account::{Account, AccountKind, Email, Role},
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{ServiceError, Tenancy},
     store::{AccountsOf, Page, PageRequest, Tx},

@@ -2,10 +2,11 @@
 
 use crate::{
     domain::{
-        actor::Actor,
-        admission::Refusal,
-        audit::{Action, Entry, Event, Subject},
-        device::Device,
+        devices::{admission::Refusal, device::Device},
+        tenancy::{
+            actor::Actor,
+            audit::{Action, Entry, Event, Subject},
+        },
     },
     service::{ServiceError, Tenancy},
     store::{AuditFilter, Page, PageRequest, Tx},

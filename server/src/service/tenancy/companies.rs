@@ -4,12 +4,14 @@
 use super::confusable_names::add_confusable_names;
 use crate::{
     domain::{
-        access::Principal,
-        account::{Email, Role},
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        company::{Company, CompanyKind, Terms},
         name::Name,
+        tenancy::{
+            access::Principal,
+            account::{Email, Role},
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+            company::{Company, CompanyKind, Terms},
+        },
     },
     service::{NewAccount, NewHolder, ServiceError, Tenancy},
     store::{CompanyFilter, Page, PageRequest, StoreError, Tx},

@@ -6,10 +6,12 @@ use super::{
 };
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        company::{Company, CompanyKind, Terms},
         name::Name,
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+            company::{Company, CompanyKind, Terms},
+        },
     },
     service::{ServiceError, Tenancy},
     store::Tx,

@@ -3,9 +3,11 @@
 
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        company::{Company, CompanyKind},
         name::Name,
+        tenancy::{
+            actor::{Actor, Scope},
+            company::{Company, CompanyKind},
+        },
     },
     service::{ServiceError, Tenancy},
     store::{CompanyFilter, Page, Reader, StoreError, Tx},

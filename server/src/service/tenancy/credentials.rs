@@ -6,11 +6,13 @@ use super::{
 };
 use crate::{
     domain::{
-        account::{Account, AccountKind},
-        actor::Actor,
-        audit::{Action, Subject},
-        credential::{API_KEY_PREFIX, ApiKey, KeyId, MAX_CREDENTIALS, ServiceAccountKey},
         name::Name,
+        tenancy::{
+            account::{Account, AccountKind},
+            actor::Actor,
+            audit::{Action, Subject},
+            credential::{API_KEY_PREFIX, ApiKey, KeyId, MAX_CREDENTIALS, ServiceAccountKey},
+        },
     },
     entropy,
     service::{ServiceError, Tenancy},

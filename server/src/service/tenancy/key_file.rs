@@ -2,7 +2,7 @@
 //! client libraries read.
 
 use crate::{
-    domain::{account::Account, credential::KeyId},
+    domain::tenancy::{account::Account, credential::KeyId},
     entropy::Entropy,
     service::{ServiceError, SignerError},
 };

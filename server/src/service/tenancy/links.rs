@@ -2,7 +2,7 @@
 
 use super::companies::customer_of;
 use crate::{
-    domain::{
+    domain::tenancy::{
         actor::{Actor, Scope},
         audit::{Action, Subject},
         company::{Company, CompanyKind, Link},

@@ -2,11 +2,13 @@
 
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        claim::{Claim, MANUFACTURE_DATE, Unusable},
-        company::CompanyKind,
+        claims::claim::{Claim, MANUFACTURE_DATE, Unusable},
+        devices::token::TokenStanding,
         name::Name,
-        token::TokenStanding,
+        tenancy::{
+            actor::{Actor, Scope},
+            company::CompanyKind,
+        },
     },
     service::{ServiceError, Settings, Upkeep},
     store::{ArtifactsOf, ClaimFilter, CompanyFilter, ConnectionLimit, MAX_ROWS, Page, PageRequest, Reader},

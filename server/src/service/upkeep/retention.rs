@@ -2,7 +2,7 @@
 //! step is a short transaction.
 
 use crate::{
-    domain::audit::Entry,
+    domain::tenancy::audit::Entry,
     files::{self, FilesError, PRIVATE_DIRECTORY, PRIVATE_FILE},
     service::{ServiceError, Upkeep},
 };

@@ -109,7 +109,7 @@ async fn a_stolen_batch_key_changes_nothing_for_a_call_of_somebody_else() {
 async fn an_emm_accepts_no_terms_in_its_customers_name() {
     let api = Api::start().await;
     let by = &api.server.operator;
-    let stale = unbox_server::domain::company::Terms::Stale;
+    let stale = unbox_server::domain::tenancy::company::Terms::Stale;
     api.server.services().tenancy.set_terms(by, api.customer, stale).await.unwrap();
     let before = api.server.everything().await;
     let path = api.customer_path("terms:accept");

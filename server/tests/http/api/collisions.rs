@@ -12,7 +12,7 @@ use unbox_common::{
     protocol::latest::ProofKind,
 };
 use unbox_server::{
-    domain::{claim::Metadata, company::CompanyKind},
+    domain::{claims::claim::Metadata, tenancy::company::CompanyKind},
     service::NewClaim,
 };
 

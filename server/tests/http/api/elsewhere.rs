@@ -10,7 +10,7 @@ use unbox_common::{
     secret::Secret,
 };
 use unbox_server::{
-    domain::{account::Role, company::CompanyKind},
+    domain::tenancy::{account::Role, company::CompanyKind},
     route::api::routes::ROUTES,
     service::{ClaimFilter, NewAccount, NewHolder, NewUpload, PageRequest},
 };

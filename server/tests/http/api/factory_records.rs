@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use unbox_common::trust::{Signed, SigningRoot};
 use unbox_server::{
-    domain::company::CompanyKind,
+    domain::tenancy::company::CompanyKind,
     entropy::SystemEntropy,
     keys::rotate,
     service::NewCompany,
@@ -142,7 +142,7 @@ async fn an_organisation_with_records_says_so_when_it_is_to_be_deleted() {
     let api = Api::start().await;
     let new = NewCompany { parent: Some(api.partner), ..NewCompany::new(CompanyKind::Vendor, "Bytes") };
     let vendor = api.server.services().tenancy.create_company(&api.server.operator, new).await.unwrap().id;
-    let by = unbox_server::domain::actor::Actor::of_reseller("bench", vendor);
+    let by = unbox_server::domain::tenancy::actor::Actor::of_reseller("bench", vendor);
     let raw = TestDevice::new("PF0ABCDE").hello().identity;
     let shown = unbox_common::identity::HardwareIdentity::from_raw(&raw).unwrap();
     api.server.services().factory.register_factory_devices(&by, vec![shown]).await.unwrap();

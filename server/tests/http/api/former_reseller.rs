@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use unbox_common::ids::ClaimId;
 use unbox_server::{
-    domain::claim::Claim,
+    domain::claims::claim::Claim,
     route::api::{access::Side, routes::ROUTES},
 };
 

@@ -12,7 +12,7 @@ use unbox_common::{
     refusal::RefusalKind,
 };
 use unbox_server::{
-    domain::audit::Action,
+    domain::tenancy::audit::Action,
     service::{NewClaim, ServiceError},
     store::{AuditFilter, PageRequest},
 };
@@ -148,7 +148,7 @@ async fn a_claim_may_ask_for_a_key_that_only_the_factory_registered() {
         proof: ProofKind::RegisteredKey,
         sets: vec![set],
         order: None,
-        metadata: unbox_server::domain::claim::Metadata::default(),
+        metadata: unbox_server::domain::claims::claim::Metadata::default(),
         protected: false,
     };
     let before = api.server.everything().await;

@@ -2,7 +2,7 @@
 
 use super::{check_unchanged, non_empty, page_request, rename_field, take_mask, view};
 use crate::{
-    domain::account::{Account, AccountKind, Role},
+    domain::tenancy::account::{Account, AccountKind, Role},
     route::api::{
         call::{Answer, Call, no_such},
         message::{

@@ -2,7 +2,7 @@
 
 use super::{page_request, view};
 use crate::{
-    domain::{actor::Actor, audit::Entry},
+    domain::tenancy::{actor::Actor, audit::Entry},
     log::chain,
     route::api::{
         body_writer::{BodyWriter, Gone, body_writer},

@@ -6,7 +6,7 @@ use super::{
     non_empty, page_request, rename_field, view,
 };
 use crate::{
-    domain::{
+    domain::tenancy::{
         account::AccountKind,
         credential::{ApiKey, KeyId, ServiceAccountKey},
     },

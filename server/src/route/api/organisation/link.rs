@@ -2,7 +2,7 @@
 
 use super::{page_request, view};
 use crate::{
-    domain::{
+    domain::tenancy::{
         actor::Scope,
         company::{Company, CompanyKind, Link},
     },

@@ -21,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    domain::company::{Company, CompanyKind, Terms},
+    domain::tenancy::company::{Company, CompanyKind, Terms},
     service::{CompanyChange, CompanyFilter, NewCompany, PageRequest, ServiceError},
 };
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use super::resource;
 use crate::{
-    domain::{
+    domain::tenancy::{
         account::{Account, AccountKind, Role},
         audit::Entry,
         company::{Company, CompanyKind, Link, Terms},

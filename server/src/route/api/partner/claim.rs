@@ -24,7 +24,7 @@ use super::{
     request::{Owners, Refused, claim_error, release},
 };
 use crate::{
-    domain::{
+    domain::claims::{
         claim::ClaimSets,
         operation::{Item, OperationKind, Work},
     },

@@ -9,7 +9,7 @@ use super::super::{
     wire::{form::Written, status::Status},
 };
 use crate::{
-    domain::{
+    domain::tenancy::{
         account::{Email, InvalidEmail},
         actor::Actor,
         company::{Company, CompanyKind},

@@ -16,9 +16,11 @@ use super::super::{
 };
 use crate::{
     domain::{
-        claim::Metadata,
-        operation::{ItemResult, ItemStatus, Work},
-        token::TokenStanding,
+        claims::{
+            claim::Metadata,
+            operation::{ItemResult, ItemStatus, Work},
+        },
+        devices::token::TokenStanding,
     },
     service::{NewClaim, ServiceError},
 };

@@ -3,9 +3,11 @@
 use super::outcome::RowOutcome;
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        claim::{Claim, lookup_text},
+        claims::claim::{Claim, lookup_text},
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{Claims, ServiceError, retry::retry_during_outage},
     store::Tx,

@@ -8,9 +8,11 @@ use super::{
 };
 use crate::{
     domain::{
-        actor::{Actor, Scope},
-        audit::{Action, Subject},
-        claim::{Claim, ClaimSets},
+        claims::claim::{Claim, ClaimSets},
+        tenancy::{
+            actor::{Actor, Scope},
+            audit::{Action, Subject},
+        },
     },
     service::{
         Claims, ServiceError,

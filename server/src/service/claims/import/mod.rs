@@ -18,7 +18,7 @@ pub use outcome::{ImportSummary, RowOutcome, RowResult};
 
 use super::reseller_claims::OTHER_RESELLER;
 use crate::{
-    domain::{
+    domain::tenancy::{
         actor::{Actor, Scope},
         company::CompanyKind,
     },

@@ -2,7 +2,7 @@
 
 use super::{ImportDefaults, outcome::RowOutcome, rows::Named};
 use crate::{
-    domain::{
+    domain::tenancy::{
         actor::{Actor, Scope},
         company::CompanyKind,
     },

@@ -5,10 +5,12 @@
 
 use super::outcome::RowOutcome;
 use crate::domain::{
-    chromeos,
-    claim::{MANUFACTURE_DATE, Metadata},
+    claims::{
+        chromeos,
+        claim::{MANUFACTURE_DATE, Metadata},
+        registration::registered_sets,
+    },
     name::Name,
-    registration::registered_sets,
 };
 use std::{collections::BTreeMap, io::Read, sync::Arc};
 use unbox_common::{

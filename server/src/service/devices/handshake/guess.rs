@@ -1,6 +1,6 @@
 //! Identifiers that somebody without the device could have guessed, counted to stop enumeration.
 
-use crate::domain::claim::lookup_text;
+use crate::domain::claims::claim::lookup_text;
 use unbox_common::{
     identity::{HardwareIdentity, Identifier, IdentifierKind, Rank, fold_manufacturer},
     matching::{Reason, lookup_keys},

@@ -7,12 +7,16 @@ use super::{
 };
 use crate::{
     domain::{
-        actor::Scope,
-        admission::{Found, Refusal, is_own_tpm, refuse_early, registered_identifiers},
-        audit::{Action, Event, Subject},
-        claim::{Claim, Collision, Sought},
-        device::Device,
-        token::{Token, TokenStanding, standing},
+        claims::claim::{Claim, Collision, Sought},
+        devices::{
+            admission::{Found, Refusal, is_own_tpm, refuse_early, registered_identifiers},
+            device::Device,
+            token::{Token, TokenStanding, standing},
+        },
+        tenancy::{
+            actor::Scope,
+            audit::{Action, Event, Subject},
+        },
     },
     entropy,
     service::{CertifiedEnrollment, DeviceIdentityCert, Devices, ServiceError, core::A_DEVICE},

@@ -3,7 +3,10 @@
 
 use super::Proof;
 use crate::{
-    domain::{actor::Scope, admission::registered_identifiers, device::Device},
+    domain::{
+        devices::{admission::registered_identifiers, device::Device},
+        tenancy::actor::Scope,
+    },
     service::ServiceError,
     store::{EnrollmentFacts, OtherHolder, Tx},
 };

@@ -11,17 +11,19 @@ use super::{
 };
 use crate::{
     domain::{
-        admission::{
-            Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide,
-            is_own_tpm,
+        catalogue::configuration::{Assigned, Recipient},
+        claims::claim::Claim,
+        devices::{
+            admission::{
+                Admission, Decision, Evidence, Pending, Refusal, TokenEvidence, TpmEvidence, Why, decide,
+                is_own_tpm,
+            },
+            device::{ApprovalRequest, Device, Enrollment, Tie},
+            network::Network,
+            token::{TokenStanding, secret_digest, standing},
         },
-        audit::{Action, Subject},
-        claim::Claim,
-        configuration::{Assigned, Recipient},
-        device::{ApprovalRequest, Device, Enrollment, Tie},
         name::Name,
-        network::Network,
-        token::{TokenStanding, secret_digest, standing},
+        tenancy::audit::{Action, Subject},
     },
     service::{
         CertifiedEnrollment, DeviceIdentityCert, Devices, ServiceError,

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     domain::{
-        admission::{Refusal, TpmEvidence, refuse_other_tpm},
-        claim::Claim,
+        claims::claim::Claim,
+        devices::admission::{Refusal, TpmEvidence, refuse_other_tpm},
     },
     entropy,
     service::{Devices, ServiceError},

@@ -2,7 +2,7 @@
 //! 7523), read, verified and judged. Pure: keys and time are parameters.
 
 use super::oauth::{OAuthError, OAuthRefusal::InvalidGrant};
-use crate::{domain::credential::KeyId, service::Settings};
+use crate::{domain::tenancy::credential::KeyId, service::Settings};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     crypto::{CryptoProvider, JwtVerifier, KeyUtils},

@@ -11,15 +11,17 @@ pub use oauth::{OAuthError, OAuthRefusal, TokenAnswer, TokenRequest};
 use super::key_file::TOKEN_PATH;
 use crate::{
     domain::{
-        access::{AccessScopes, Principal},
-        actor::{Actor, Scope},
-        audit::{Action, Event, Subject},
-        company::CompanyKind,
-        credential::{
-            ACCESS_TOKEN_LIFETIME, ACCESS_TOKEN_PREFIX, AccessToken, ApiKey, CredentialKind,
-            ServiceAccountKey,
+        devices::token::secret_digest,
+        tenancy::{
+            access::{AccessScopes, Principal},
+            actor::{Actor, Scope},
+            audit::{Action, Event, Subject},
+            company::CompanyKind,
+            credential::{
+                ACCESS_TOKEN_LIFETIME, ACCESS_TOKEN_PREFIX, AccessToken, ApiKey, CredentialKind,
+                ServiceAccountKey,
+            },
         },
-        token::secret_digest,
     },
     entropy,
     service::{ServiceError, Tenancy},

@@ -1,7 +1,7 @@
 //! The messages of the token endpoint: requests and refusals of OAuth 2.0 (RFC 6749), for the only
 //! supported grant (RFC 7523).
 
-use crate::{domain::access::AccessScopes, service::ServiceError};
+use crate::{domain::tenancy::access::AccessScopes, service::ServiceError};
 use serde::Serialize;
 use std::borrow::Cow;
 use unbox_common::secret::Secret;

@@ -1,0 +1,5 @@
+//! What devices get: DPCs, artifacts and configurations.
+
+pub mod artifact;
+pub mod configuration;
+pub mod dpc;

@@ -1,0 +1,3 @@
+//! What factories registered.
+
+pub mod record;

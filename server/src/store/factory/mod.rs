@@ -1,0 +1,5 @@
+//! What factories registered.
+
+mod records;
+
+pub use records::FactoryFilter;
