@@ -207,7 +207,7 @@ fn approved_request<'a>(asked: &Admission<'a>) -> Option<&'a ApprovalRequest> {
 
 #[cfg(test)]
 mod tests {
-    use super::token::TokenStanding;
+    use super::super::token::TokenStanding;
     use super::{fixture::*, *};
     use unbox_common::protocol::latest::ProofKind::{Identifiers, RegisteredKey, Token, Tpm};
 

@@ -128,7 +128,7 @@ impl Principal {
 
 #[cfg(test)]
 mod tests {
-    use super::actor::Scope;
+    use super::super::actor::Scope;
     use super::*;
 
     const BOTH: &str = "https://www.googleapis.com/auth/androidworkprovisioning https://www.googleapis.com/auth/androidworkzerotouchemm";

@@ -1,22 +1,14 @@
 //! The audit trail: entries about actions of administrators and devices, and the way to read them.
 
 use crate::{
-    domain::{
-        devices::{admission::Refusal, device::Device},
-        tenancy::{
-            actor::Actor,
-            audit::{Action, Entry, Event, Subject},
-        },
+    domain::tenancy::{
+        actor::Actor,
+        audit::{Action, Entry, Subject},
     },
     service::{ServiceError, Tenancy},
-    store::{AuditFilter, Page, PageRequest, Tx},
+    store::{AuditFilter, Page, PageRequest},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
-use unbox_common::{
-    ids::{CompanyId, DeviceId},
-    timestamp::Timestamp,
-};
 
 impl Tenancy {
     /// Lists the audit trail, newest first.

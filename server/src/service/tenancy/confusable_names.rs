@@ -2,18 +2,11 @@
 //! companies can have nearly the same name, and those who decide are warned.
 
 use crate::{
-    domain::{
-        name::Name,
-        tenancy::{
-            actor::{Actor, Scope},
-            company::{Company, CompanyKind},
-        },
-    },
+    domain::tenancy::{actor::Actor, company::Company},
     service::{ServiceError, Tenancy},
-    store::{CompanyFilter, Page, Reader, StoreError, Tx},
+    store::{StoreError, Tx},
 };
 use serde_json::{Map, Value, json};
-use std::collections::{HashMap, hash_map::Entry};
 use unbox_common::ids::CompanyId;
 
 impl Tenancy {

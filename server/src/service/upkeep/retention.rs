@@ -6,9 +6,8 @@ use crate::{
     files::{self, FilesError, PRIVATE_DIRECTORY, PRIVATE_FILE},
     service::{ServiceError, Upkeep},
 };
-use std::time::Duration;
 use tokio::task::spawn_blocking;
-use unbox_common::{ids::DeviceId, timestamp::Timestamp};
+use unbox_common::ids::DeviceId;
 
 /// The number of audit entries that are moved together.
 const ENTRIES_AT_ONCE: u32 = 1000;
