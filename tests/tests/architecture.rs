@@ -72,12 +72,12 @@ const FORBIDDEN: &[Forbidden] = &[
     },
     Forbidden {
         folder: "server/src/service",
-        edges: &["crate::route", "axum", "rusqlite"],
+        edges: &["crate::route", "axum", "rusqlite", "postgres"],
         reason: "route -> service -> store, never back, and no SQL in services",
     },
     Forbidden {
         folder: "server/src/route",
-        edges: &["crate::store", "rusqlite"],
+        edges: &["crate::store", "rusqlite", "postgres"],
         reason: "a route calls a service, not the store",
     },
     Forbidden {
@@ -99,6 +99,18 @@ const FORBIDDEN: &[Forbidden] = &[
         folder: "server/src/route/api/message",
         edges: &["crate::service", "crate::domain", "crate::entropy", "crate::clock", "axum", "tokio"],
         reason: "a message is what travels: it decides nothing",
+    },
+    Forbidden {
+        folder: "server/src/cli",
+        edges: &[
+            "rusqlite",
+            "postgres",
+            "axum",
+            "crate::store::Reader",
+            "crate::store::Tx",
+            "crate::store::tenancy",
+        ],
+        reason: "a command calls a service; it opens, backs up and restores the store and asks it nothing",
     },
     Forbidden {
         folder: "agent/src/install",
@@ -144,6 +156,44 @@ fn no_file_imports_what_its_folder_must_not_know() {
         }
     }
     assert!(found.is_empty(), "forbidden edges:\n{}", found.join("\n"));
+}
+
+/// The contexts of the server's services, with their types: each calls those before it, and none behind it.
+const CONTEXTS: [(&str, &str); 6] = [
+    ("tenancy", "Tenancy"),
+    ("catalogue", "Catalogue"),
+    ("factory", "Factory"),
+    ("claims", "Claims"),
+    ("devices", "Devices"),
+    ("upkeep", "Upkeep"),
+];
+
+#[test]
+fn a_context_calls_those_before_it_by_what_they_offer() {
+    let services = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("server/src/service");
+    let mut found = Vec::new();
+    for (place, (context, _)) in CONTEXTS.into_iter().enumerate() {
+        let files = rust_files(&services.join(context));
+        assert!(!files.is_empty(), "{context} holds no Rust file");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for (number, path) in imports(&text) {
+                let of = |(folder, name): &(&str, &str)| {
+                    is_below(&path, &format!("crate::service::{folder}"))
+                        || is_below(&path, &format!("crate::service::{name}"))
+                };
+                let Some(other) = CONTEXTS.iter().position(of).filter(|other| *other != place) else {
+                    continue;
+                };
+                // `crate::service::tenancy::name`, and nothing within it.
+                if other > place || path.split("::").count() > 4 {
+                    let file = file.strip_prefix(&services).unwrap().display();
+                    found.push(format!("{file}:{number}: {path}"));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "contexts that reach where they must not:\n{}", found.join("\n"));
 }
 
 #[test]

@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{
     domain::tenancy::account::{self, Role},
-    service::{AccountChange, NewAccount, NewHolder},
-    store::AccountsOf,
+    service::{AccountChange, AccountsOf, NewAccount, NewHolder},
 };
 use clap::{Args, Subcommand};
 use unbox_common::ids::CompanyId;

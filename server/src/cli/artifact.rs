@@ -5,7 +5,10 @@ use super::{
     context::{Opened, list},
     output::{Output, sheet},
 };
-use crate::{domain::catalogue::artifact, service::ArtifactUpload, store::ArtifactsOf};
+use crate::{
+    domain::catalogue::artifact,
+    service::{ArtifactUpload, ArtifactsOf},
+};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use std::{fs::File, path::PathBuf};

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::tenancy::audit::{Action, Subject},
-    store::AuditFilter,
+    service::AuditFilter,
 };
 use clap::{Args, value_parser};
 use unbox_common::timestamp::Timestamp;

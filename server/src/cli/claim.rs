@@ -11,8 +11,7 @@ use super::{
 };
 use crate::{
     domain::claims::claim::Metadata,
-    service::{ClaimView, NewClaim},
-    store::ClaimFilter,
+    service::{ClaimFilter, ClaimView, NewClaim},
 };
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, value_parser};

@@ -8,8 +8,7 @@ use super::{
 };
 use crate::{
     domain::tenancy::company::{self, CompanyKind, Terms},
-    service::NewCompany,
-    store::CompanyFilter,
+    service::{CompanyFilter, NewCompany},
 };
 use clap::{ArgAction, Subcommand};
 

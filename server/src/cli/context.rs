@@ -16,8 +16,8 @@ use crate::{
     },
     entropy::{Entropy, SystemEntropy},
     keys::{Keyring, Layout},
-    service::{ServiceError, Services},
-    store::{Page, PageRequest, Store, StoreError},
+    service::{Page, PageRequest, ServiceError, Services},
+    store::{Store, StoreError},
 };
 use anyhow::{Context as _, bail};
 use std::{future::Future, io::Read as _, path::Path, sync::Arc};

@@ -12,8 +12,7 @@ use crate::{
         devices::device::{self, StateName},
         tenancy::audit::Subject,
     },
-    service::DeviceView,
-    store::{AuditFilter, DeviceFilter},
+    service::{AuditFilter, DeviceFilter, DeviceView},
 };
 use anyhow::bail;
 use clap::{Args, Subcommand, value_parser};

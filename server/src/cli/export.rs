@@ -3,8 +3,7 @@
 use super::{Exit, context::Opened, import::Progress, output::Output};
 use crate::{
     files::{PRIVATE_FILE, Staged},
-    service::{ClaimsForm, ExportedClaim},
-    store::ClaimFilter,
+    service::{ClaimFilter, ClaimsForm, ExportedClaim},
 };
 use clap::Args;
 use serde_json::json;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{claims::claim::lookup_texts, factory::record::FactoryRecord},
-    store::FactoryFilter,
+    service::FactoryFilter,
 };
 use clap::{Subcommand, value_parser};
 use serde_json::json;

@@ -17,7 +17,7 @@ use crate::{
             credential::{ApiKey, ServiceAccountKey},
         },
     },
-    store::StoredReport,
+    service::StoredReport,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};

@@ -103,6 +103,14 @@ impl Connection {
         }
     }
 
+    /// Closes the connection, and returns when it is closed.
+    pub(super) fn close(self) {
+        match self {
+            Self::Sqlite(connection) => drop(connection),
+            Self::Postgres(connection) => connection.close(),
+        }
+    }
+
     /// Returns true if the connection can still be used. Asks PostgreSQL, which may have been restarted.
     pub(super) fn is_alive(&mut self) -> bool {
         match self {

@@ -132,6 +132,7 @@ impl Store {
                 migrate(&mut connection, dialect, newest_version())?;
                 connection.run("COMMIT").map_err(statement_error("commit"))?;
             }
+            connection.close();
             let readers = match dialect {
                 Dialect::Sqlite => SQLITE_READERS,
                 Dialect::Postgres => POSTGRES_CONNECTIONS,
@@ -172,6 +173,7 @@ impl Store {
                 return Err(StoreError::Outdated { found, known: newest_version() });
             }
             let limit = ConnectionLimit::read(&mut connection, dialect)?;
+            connection.close();
             let file = place.file();
             let readers = Pool::new(place, setup, SQLITE_READERS, ACQUIRE_TIMEOUT);
             Ok(Self(Arc::new(Inner { dialect, readers, writer: Writer::None, file, connections: limit })))

@@ -81,7 +81,15 @@ impl Pool {
         // Fails if it was closed already.
         let _ = self.0.places.acquire_many(self.0.limit).await;
         self.0.places.close();
-        self.0.idle().clear();
+        let idle = std::mem::take(&mut *self.0.idle());
+        let closed = blocking(move || {
+            for one in idle {
+                one.connection.close();
+            }
+            Ok::<_, StoreError>(())
+        });
+        // Nothing can fail but the thread.
+        let _ = closed.await;
     }
 }
 

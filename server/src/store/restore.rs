@@ -62,7 +62,9 @@ impl Store {
             if count_other_sessions(&mut connection, dialect)? > 0 {
                 return Err(StoreError::InUse);
             }
-            match read_version(&mut connection) {
+            let version = read_version(&mut connection);
+            connection.close();
+            match version {
                 Ok(None) => Ok(Occupancy::Vacant),
                 Ok(Some(_)) | Err(StoreError::TooNew { .. }) => Ok(Occupancy::Occupied),
                 Err(error) => Err(error),
@@ -190,6 +192,7 @@ fn fill<R: Rows>(
     if let Some(statement) = dialect.closing_statement() {
         connection.run(statement).map_err(statement_error("finish the database"))?;
     }
+    connection.close();
     Ok(())
 }
 

@@ -70,13 +70,14 @@ impl TestDatabase {
     /// Returns every row of every table but the audit trail.
     pub async fn snapshot(&self) -> BTreeMap<&'static str, Vec<String>> {
         let store = Store::inspect(&self.url).await.unwrap();
-        let (Snapshot(mut all), _) = store
+        let dumped = store
             .dump((Snapshot::default(), None), |all, part| {
                 take_row(all, part);
                 Ok::<_, StoreError>(())
             })
-            .await
-            .unwrap();
+            .await;
+        store.close().await;
+        let (Snapshot(mut all), _) = dumped.unwrap();
         for rows in all.values_mut() {
             rows.sort();
         }

@@ -10,8 +10,7 @@ use crate::{
     clock::{Clock as _, SystemClock},
     domain::tenancy::credential::KeyId,
     files::{PRIVATE_FILE, Staged},
-    service::{NewApiKey, ServiceAccountKeyFile, base_url},
-    store::KeysOf,
+    service::{KeysOf, NewApiKey, ServiceAccountKeyFile, base_url},
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand};

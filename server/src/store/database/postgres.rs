@@ -84,6 +84,11 @@ impl Postgres {
         self.client().is_valid(CONNECT_TIMEOUT).is_ok()
     }
 
+    /// Says goodbye to the server, and waits for its end of the connection.
+    pub(super) fn close(mut self) {
+        drop(self.client.take());
+    }
+
     fn prepare(&mut self, query: &Query) -> Result<Statement, DatabaseError> {
         if let Some(statement) = self.prepared.get(query.text.as_ref()) {
             return Ok(statement.clone());
@@ -105,7 +110,8 @@ impl Postgres {
 }
 
 impl Drop for Postgres {
-    /// Says goodbye to the server. The client waits for that, which no thread of a runtime may do.
+    /// Has another thread say goodbye to the server, because the client waits for that, which no thread of a
+    /// runtime may do.
     fn drop(&mut self) {
         self.prepared.clear();
         if let Some(client) = self.client.take()

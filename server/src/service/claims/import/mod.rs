@@ -6,7 +6,7 @@
 //! (`claim.rs`), a customer's applies configurations to its devices (`apply.rs`).
 //!
 //! To add a column: its name and meaning in `unbox_common::claims_file`, its rule there or in `rows.rs`,
-//! its place in the export (`service/export.rs`), and a row in the tests of each.
+//! its place in the export (`service/claims/export.rs`), and a row in the tests of each.
 
 mod apply;
 mod claim;

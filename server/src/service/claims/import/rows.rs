@@ -1,7 +1,7 @@
 //! Rows of a claims file: CSV in, checked rows out, each with its line number.
 //!
 //! A row names one device. The identifier sets that it registers follow the same rule as in the management
-//! API: `domain/registration.rs`.
+//! API: `domain/claims/registration.rs`.
 
 use super::outcome::RowOutcome;
 use crate::domain::{
