@@ -161,7 +161,7 @@ impl Device {
                 show_changed(services.devices.disable_device(by, device, message).await?, output)?;
             }
             Self::Enable { device } => {
-                show_changed(services.devices.enable_device(by, device).await?, output)?
+                show_changed(services.devices.enable_device(by, device).await?, output)?;
             }
             Self::Deprovision { which, consent } => {
                 let device = which.find(opened).await?;

@@ -49,7 +49,7 @@ impl Dpc {
                 output.show(&saved, &said)?;
             }
             Self::List => {
-                list(output, None, |dpc| dpc, |request| services.catalogue.list_dpcs(request)).await?
+                list(output, None, |dpc| dpc, |request| services.catalogue.list_dpcs(request)).await?;
             }
             Self::Show { name } => {
                 let found = services.catalogue.dpc(&name).await?;

@@ -1,11 +1,11 @@
 //! The store: all lasting data, in SQLite or PostgreSQL.
 //!
 //! A [`Reader`] reads; a [`Tx`] reads and writes inside a write transaction, which only [`Store::write`]
-//! opens (`writer.rs`). Each kind of object has a file with the typed methods of both. SQL is one text for
-//! both databases: `$1` placeholders, BIGINT, TEXT, and nothing that one of them lacks; the few differences
-//! are in `dialect.rs`. Values become types in `row.rs`.
+//! opens (`writer.rs`). Each kind of object has a file with the typed methods of both, in the folder of its
+//! context. SQL is one text for both databases: `$1` placeholders, BIGINT, TEXT, and nothing that one of them
+//! lacks; the few differences are in `dialect.rs`. Values become types in `row.rs`.
 //!
-//! To add a table: a migration, listed in `dialect.rs`; a file here; rows in the battery
+//! To add a table: a migration, listed in `migrations.rs`; a file in its context; rows in the battery
 //! (`server/tests/store`), which runs on both databases.
 
 mod catalogue;

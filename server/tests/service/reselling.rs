@@ -315,7 +315,7 @@ async fn a_reseller_that_is_let_in_again_has_what_it_registered(db: TestDatabase
         ids.push(services.claims.register_device(&boxes, claim_by(&boxes, &world, name)).await.unwrap().id);
     }
     let works = async |works| {
-        services.tenancy.set_works_for(&world.by, own_id(&boxes), world.customer, works).await.unwrap()
+        services.tenancy.set_works_for(&world.by, own_id(&boxes), world.customer, works).await.unwrap();
     };
     works(false).await;
     let behind = services.claims.claims_of_reseller(&boxes, &[], Some(ids[0]), 10).await.unwrap();
