@@ -34,7 +34,7 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use context::Opened;
 use output::Output;
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 use unbox_common::secret::Secret;
 
@@ -191,7 +191,7 @@ impl Cli {
             }
             Command::Openapi(command) => command.run(&mut output),
             Command::Serve(command) => {
-                runtime(&mut Builder::new_multi_thread())?.block_on(command.run(&global, output))
+                run_to_end(runtime(&mut Builder::new_multi_thread())?, command.run(&global, output))
             }
             Command::Sandbox(command) => {
                 runtime(&mut Builder::new_multi_thread())?.block_on(command.run(output))
@@ -249,6 +249,13 @@ impl Administration {
             Self::Audit(command) => command.run(opened, output).await,
         }
     }
+}
+
+/// Runs a server until it ends. A thread that still waits for a silent database does not hold it up.
+fn run_to_end<T>(runtime: Runtime, server: impl Future<Output = T>) -> T {
+    let ended = runtime.block_on(server);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    ended
 }
 
 fn single_threaded_runtime() -> anyhow::Result<Runtime> {

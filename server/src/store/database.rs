@@ -21,7 +21,13 @@ pub enum DatabaseError {
     Sqlite(#[from] rusqlite::Error),
     /// PostgreSQL's.
     #[error(transparent)]
-    Postgres(#[from] ::postgres::Error),
+    Postgres(#[from] tokio_postgres::Error),
+    /// PostgreSQL did not answer in time.
+    #[error("no answer in time")]
+    Silent,
+    /// The program could not prepare to wait for PostgreSQL.
+    #[error("no runtime for the connection")]
+    Runtime(#[source] std::io::Error),
     /// The URL or the files that it names cannot be used.
     #[error("{0}")]
     Settings(String),
@@ -37,7 +43,7 @@ impl DatabaseError {
         match self {
             Self::Sqlite(error) => error.sqlite_error().map(|error| Code::Sqlite(error.extended_code)),
             Self::Postgres(error) => error.code().map(|state| Code::Postgres(state.code())),
-            Self::Settings(_) | Self::Type(_) => None,
+            Self::Silent | Self::Runtime(_) | Self::Settings(_) | Self::Type(_) => None,
         }
     }
 
@@ -100,6 +106,15 @@ impl Connection {
         match self {
             Self::Sqlite(connection) => connection.for_each(query, take),
             Self::Postgres(connection) => connection.for_each(query, take),
+        }
+    }
+
+    /// Returns true if an error has shown that the connection, or its server, is out of order. SQLite's reader
+    /// keeps its file, whatever the disk does.
+    pub(super) const fn is_broken(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(connection) => connection.is_broken(),
         }
     }
 

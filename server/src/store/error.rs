@@ -209,6 +209,24 @@ pub(super) fn statement_error(operation: &'static str) -> impl Fn(DatabaseError)
     }
 }
 
+/// Returns the error for a connection that could not be made to a database that was reached before: whatever the
+/// reason, it is not the request's.
+pub(super) fn connect_error(source: DatabaseError) -> StoreError {
+    const OPERATION: &str = "connect to the database";
+    match Meaning::of(&source) {
+        Meaning::Other => {
+            let outage = Outage::Unreachable;
+            StoreError::Unavailable { operation: OPERATION, outage, source }
+        }
+        _ => statement_error(OPERATION)(source),
+    }
+}
+
+/// Returns true if the database is out of order, and not the statement.
+pub(super) fn is_outage(error: &DatabaseError) -> bool {
+    matches!(Meaning::of(error), Meaning::Outage(_))
+}
+
 /// Checks an UPDATE or DELETE that was for exactly one row.
 pub(super) fn check_one_row(operation: &'static str, touched: u64) -> Result<(), StoreError> {
     check_every_row(operation, 1, touched)
@@ -235,6 +253,7 @@ impl Meaning {
             (None, DatabaseError::Postgres(error)) if is_of_the_network(error) => {
                 Self::Outage(Outage::Unreachable)
             }
+            (None, DatabaseError::Silent) => Self::Outage(Outage::Unreachable),
             _ => Self::Other,
         }
     }
@@ -280,7 +299,7 @@ impl Meaning {
 }
 
 /// Returns true if PostgreSQL could not be reached, or if the connection ended.
-fn is_of_the_network(error: &postgres::Error) -> bool {
+fn is_of_the_network(error: &tokio_postgres::Error) -> bool {
     let mut cause = error.source();
     while let Some(one) = cause {
         if one.is::<std::io::Error>() {

@@ -16,8 +16,13 @@ use std::{
     panic,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::task;
+
+/// The longest wait for one answer while a database is opened, migrated or restored: an index over all of its
+/// rows takes a while.
+const LONG_DEADLINE: Duration = Duration::from_hours(1);
 
 /// The place of a database.
 #[derive(Clone)]
@@ -49,10 +54,14 @@ impl Place {
     }
 
     /// Opens a connection, and sets it up.
-    pub(super) fn connect(&self, setup: &'static [&'static str]) -> Result<Connection, DatabaseError> {
+    pub(super) fn connect(
+        &self,
+        setup: &'static [&'static str],
+        deadline: Duration,
+    ) -> Result<Connection, DatabaseError> {
         let mut connection = match self {
             Self::File(path, access) => Connection::Sqlite(Sqlite::open(path, *access)?),
-            Self::Server(url) => Connection::Postgres(Box::new(Postgres::connect(url)?)),
+            Self::Server(url) => Connection::Postgres(Box::new(Postgres::connect(url, deadline)?)),
         };
         for statement in setup {
             connection.run(statement)?;
@@ -66,7 +75,7 @@ impl Place {
             StoreError::Statement { source, .. } => StoreError::Open(source),
             other => other,
         };
-        let mut connection = self.connect(setup).map_err(opened)?;
+        let mut connection = self.connect(setup, LONG_DEADLINE).map_err(opened)?;
         // SQLite reads nothing before the first statement.
         let dialect = match self {
             Self::File(..) => Dialect::Sqlite,

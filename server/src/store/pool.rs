@@ -4,7 +4,7 @@
 use super::{
     StoreError,
     database::Connection,
-    error::statement_error,
+    error::{connect_error, statement_error},
     open::{Place, blocking},
 };
 use std::{
@@ -18,6 +18,13 @@ use tokio::{
 
 /// The time after which an unused connection is closed, as soon as anybody uses another.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The time after which an unused connection is tried before it is used.
+const TRY_AFTER: Duration = Duration::from_millis(500);
+/// The longest wait of a request for the next part of an answer: a lock, or a slow disk.
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+/// The longest wait for the jobs that run while the pool closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The connections of one kind to one database, and the threads that use them.
 #[derive(Clone)]
@@ -78,8 +85,8 @@ impl Pool {
 
     /// Accepts no more jobs, waits for those that run, and closes all connections.
     pub(super) async fn close(&self) {
-        // Fails if it was closed already.
-        let _ = self.0.places.acquire_many(self.0.limit).await;
+        // Fails if it was closed already; what still waits for an answer after that long gets none.
+        let _ = timeout(CLOSE_TIMEOUT, self.0.places.acquire_many(self.0.limit)).await;
         self.0.places.close();
         let idle = std::mem::take(&mut *self.0.idle());
         let closed = blocking(move || {
@@ -100,39 +107,45 @@ impl Connections {
 
     /// Returns the connection that was used last, or a new one.
     pub(super) fn take(&self) -> Result<Connection, StoreError> {
-        self.take_if(|connection| if connection.is_alive() { Ok(()) } else { Err(StoreError::Closed) })
+        self.take_if(|connection, since| {
+            let is_fresh = since.elapsed() < TRY_AFTER;
+            if is_fresh || connection.is_alive() { Ok(()) } else { Err(StoreError::Closed) }
+        })
     }
 
-    /// Returns a connection that accepted this statement. One that was used before may have ended since, with
-    /// its server; then another is tried.
+    /// Returns a connection that accepted this statement.
     pub(super) fn take_with(
         &self,
         statement: &'static str,
         operation: &'static str,
     ) -> Result<Connection, StoreError> {
-        self.take_if(|connection| connection.run(statement).map_err(statement_error(operation)))
+        self.take_if(|connection, _| connection.run(statement).map_err(statement_error(operation)))
     }
 
+    /// Returns a connection that passes this test. If an unused one does not, its server was restarted, or the
+    /// network has lost it, and all unused ones are closed.
     fn take_if(
         &self,
-        test: impl Fn(&mut Connection) -> Result<(), StoreError>,
+        test: impl Fn(&mut Connection, Instant) -> Result<(), StoreError>,
     ) -> Result<Connection, StoreError> {
-        loop {
-            let last = self.idle().pop();
-            if let Some(Idle { mut connection, .. }) = last {
-                if test(&mut connection).is_ok() {
-                    return Ok(connection);
-                }
-                continue;
+        let last = self.idle().pop();
+        if let Some(Idle { mut connection, since }) = last {
+            if test(&mut connection, since).is_ok() {
+                return Ok(connection);
             }
-            let mut new =
-                self.place.connect(self.setup).map_err(statement_error("connect to the database"))?;
-            test(&mut new)?;
-            return Ok(new);
+            let others = std::mem::take(&mut *self.idle());
+            drop(others);
         }
+        let mut new = self.place.connect(self.setup, DEADLINE).map_err(connect_error)?;
+        test(&mut new, Instant::now())?;
+        Ok(new)
     }
 
+    /// Accepts a connection back, unless it is out of order.
     pub(super) fn give_back(&self, connection: Connection) {
+        if connection.is_broken() {
+            return;
+        }
         let now = Instant::now();
         let mut idle = self.idle();
         let fresh = idle.partition_point(|one| now.duration_since(one.since) > IDLE_TIMEOUT);

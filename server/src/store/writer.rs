@@ -11,8 +11,12 @@
 //! next job starts on a new one.
 
 use super::{
-    ACQUIRE_TIMEOUT, JobError, POSTGRES_CONNECTIONS, Pool, Reader, StoreError, database::Connection,
-    dialect::Dialect, error::statement_error, open::Place, pool::Connections,
+    ACQUIRE_TIMEOUT, JobError, POSTGRES_CONNECTIONS, Pool, Reader, StoreError,
+    database::Connection,
+    dialect::Dialect,
+    error::{connect_error, statement_error},
+    open::Place,
+    pool::{Connections, DEADLINE},
 };
 use crate::domain::tenancy::audit::Event;
 use std::{
@@ -346,10 +350,7 @@ impl Group {
     fn connect(&mut self) -> Result<Connection, StoreError> {
         match self.connection.take() {
             Some(connection) => Ok(connection),
-            None => self
-                .place
-                .connect(self.dialect.writer_setup())
-                .map_err(statement_error("connect to the database")),
+            None => self.place.connect(self.dialect.writer_setup(), DEADLINE).map_err(connect_error),
         }
     }
 

@@ -328,12 +328,12 @@ async fn beyond_the_memory_for_bodies_a_request_is_told_to_come_back_and_others_
     // A byte of a body takes four, and the first 12 KiB come from the reserve: there is room for one of these.
     let server = TestServer::with_memory(140_000).await;
     let body = format!("{{{}", " ".repeat(19_999));
-    let mut held = server.connect().await;
+    let mut holder = server.connect().await;
     let head = format!(
         "POST {HELLO_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 20001\r\n\r\n{body}"
     );
-    held.write_all(head.as_bytes()).await.unwrap();
+    holder.write_all(head.as_bytes()).await.unwrap();
     let arrived = async { while !server.counts("unbox_request_memory_bytes 80000").await {} };
     timeout(PATIENCE, arrived).await.unwrap();
 
@@ -352,7 +352,7 @@ async fn beyond_the_memory_for_bodies_a_request_is_told_to_come_back_and_others_
     let small = server.post(&server.stranger_at("127.0.2.1"), HELLO_PATH, &device.hello()).await;
     assert_eq!(small.status().as_u16(), 200, "a small message needs none of it");
 
-    drop(held);
+    drop(holder);
     let freed = async { while !server.counts("unbox_request_memory_bytes 0").await {} };
     timeout(PATIENCE, freed).await.unwrap();
     assert_eq!(ask().await.unwrap().status().as_u16(), 400, "it is read, and is no message");

@@ -340,7 +340,12 @@ impl Claims {
                     ItemResult::success(id)
                 }
                 ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
-                    item_result(self.register_again(tx, by, id, &claim).map(|claim| claim.id))?
+                    let again = match self.register_again(tx, by, id, &claim) {
+                        // The claim that had the device ended a moment ago.
+                        Err(ServiceError::NotFound { .. }) => self.register(tx, by, &claim),
+                        done => done,
+                    };
+                    item_result(again.map(|claim| claim.id))?
                 }
                 ClaimOutcome::Already { .. } => not_yours_result(OTHER_RESELLER),
                 ClaimOutcome::OtherOwner => not_yours_result(OTHER_OWNER),

@@ -51,21 +51,30 @@ impl Claims {
             .store
             .write(move |tx| {
                 check_parties(tx, &by, &claim)?;
-                match this.add_claim(tx, &claim)? {
-                    ClaimOutcome::New(id) => {
-                        this.note_claimed(tx, &by, &claim, id);
-                        Ok(Claim { id, ..claim.clone() })
-                    }
-                    ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
-                        this.register_again(tx, &by, id, &claim)
-                    }
-                    ClaimOutcome::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
-                    ClaimOutcome::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
-                    ClaimOutcome::Crowded => Err(ServiceError::Conflict(CROWDED.to_owned())),
-                    ClaimOutcome::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
+                match this.register(tx, &by, &claim) {
+                    // The claim that had the device ended a moment ago.
+                    Err(ServiceError::NotFound { .. }) => this.register(tx, &by, &claim),
+                    done => done,
                 }
             })
             .await
+    }
+
+    /// Claims a device in a transaction.
+    pub(super) fn register(&self, tx: &mut Tx, by: &Actor, claim: &Claim) -> Result<Claim, ServiceError> {
+        match self.add_claim(tx, claim)? {
+            ClaimOutcome::New(id) => {
+                self.note_claimed(tx, by, claim, id);
+                Ok(Claim { id, ..claim.clone() })
+            }
+            ClaimOutcome::Already { claim: id, reseller } if reseller == claim.reseller => {
+                self.register_again(tx, by, id, claim)
+            }
+            ClaimOutcome::Already { .. } => Err(ServiceError::Conflict(OTHER_RESELLER.to_owned())),
+            ClaimOutcome::OtherOwner => Err(ServiceError::Conflict(OTHER_OWNER.to_owned())),
+            ClaimOutcome::Crowded => Err(ServiceError::Conflict(CROWDED.to_owned())),
+            ClaimOutcome::NoKey => Err(ServiceError::invalid("proof", NO_REGISTERED_KEY)),
+        }
     }
 
     /// Updates an existing claim from a repeated one.
