@@ -7,8 +7,10 @@
 use crate::{
     boot::{Found, Medium},
     clock::{ClockSkew, Stopwatch},
-    failure::{self, Failure},
-    files, install,
+    failure::{Failure, advice},
+    files,
+    http::Refusal,
+    install,
     text::{chain, plain},
 };
 use serde::{Deserialize, Serialize};
@@ -176,7 +178,7 @@ impl Situation<'_> {
             Self::Rejected { kind, detail } => Message {
                 kind: Some(make_printable(kind)),
                 more: vec![format!("Reason: {}", make_printable(detail)), format!("Code: {}", make_printable(kind))],
-                ..said("rejected", failure::UNINSTALLABLE.to_owned())
+                ..said("rejected", advice::UNINSTALLABLE.to_owned())
             },
             Self::LedgerDamaged => Message {
                 kind: Some("ledger_damaged".to_owned()),
@@ -215,7 +217,7 @@ impl Situation<'_> {
 
 fn failure_message(state: &'static str, failure: &Failure, identity: Option<&HardwareIdentity>) -> Message {
     let mut more = vec![make_printable(&chain(failure))];
-    if let Failure::Refused(refusal) = failure {
+    if let Some(refusal) = failure.cause::<Refusal>() {
         let own = [&refusal.problem.detail, &refusal.problem.message];
         more.extend(own.into_iter().flatten().map(|text| make_printable(text)));
     }
@@ -385,7 +387,6 @@ impl Console {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::failure::Refusal;
     use std::{
         collections::BTreeSet,
         sync::{Arc, Mutex},

@@ -62,7 +62,7 @@ impl From<Exit> for ExitCode {
 mod tests {
     use super::*;
     use crate::{
-        failure::{DeviceFault, Refusal},
+        http::Refusal,
         ledger::{LedgerUnreadable, io::LedgerError},
     };
     use unbox_common::{protocol::problem::Problem, refusal::RefusalKind};
@@ -82,6 +82,6 @@ mod tests {
             path: "ledger.json".into(),
             source: LedgerUnreadable::Damaged(String::new()),
         };
-        assert_eq!(Exit::from_failure(&DeviceFault::from(damaged).into()), Exit::Damaged);
+        assert_eq!(Exit::from_failure(&damaged.into()), Exit::Damaged);
     }
 }

@@ -14,6 +14,7 @@ pub use root::Root;
 pub use tree::{NewTree, clear as clear_tree, remove as remove_tree};
 pub use within::Within;
 
+use crate::failure::{Diagnose, diagnose_storage};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, openat},
@@ -30,7 +31,7 @@ use std::{
     },
     path::{Path, PathBuf},
 };
-use unbox_common::path::UnsafePath;
+use unbox_common::{path::UnsafePath, refusal::Disposition};
 
 /// Permissions of a file that only its owner can read.
 pub const PRIVATE_FILE: u32 = 0o600;
@@ -116,6 +117,20 @@ impl FilesError {
             Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
             Self::TooLarge { .. } | Self::Blocked { .. } | Self::Forbidden { .. } => None,
         }
+    }
+}
+
+impl Diagnose for FilesError {
+    fn kind(&self) -> &'static str {
+        diagnose_storage(self.io()).0
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::WaitForAdministrator
+    }
+
+    fn advice(&self) -> &'static str {
+        diagnose_storage(self.io()).1
     }
 }
 

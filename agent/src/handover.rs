@@ -2,11 +2,13 @@
 //! nobody else.
 
 use crate::{
+    failure::{Diagnose, advice},
     files::{self, Attributes, Entry, FilesError, Owner, Status},
     layout::Layout,
 };
 use serde::Serialize;
 use std::{io::Write as _, path::Path};
+use unbox_common::refusal::Disposition;
 
 /// Permissions of a handed-over file.
 const MODE: u32 = 0o640;
@@ -26,6 +28,26 @@ pub enum HandoverError {
     /// The document could not be serialized.
     #[error("a document could not be written as JSON")]
     Document(#[source] serde_json::Error),
+}
+
+impl Diagnose for HandoverError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Files(error) => error.kind(),
+            Self::Document(_) => "device_state",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::WaitForAdministrator
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Files(error) => error.advice(),
+            Self::Document(_) => advice::STATE,
+        }
+    }
 }
 
 /// Writes a document in one step, `0640 root:unbox`.

@@ -22,6 +22,7 @@ pub mod failure;
 pub mod files;
 pub mod handover;
 pub mod handshake;
+pub mod http;
 pub mod identity;
 pub mod install;
 pub mod layout;

@@ -6,12 +6,13 @@
 use super::{Floor, Ledger, LedgerUnreadable, MAX_LEDGER_BYTES, floor::MAX_FLOOR_BYTES};
 use crate::{
     AGENT_VERSION,
+    failure::{Diagnose, advice},
     files::{self, FilesError},
     handover::{self, HandoverError},
     layout::Layout,
 };
 use std::path::PathBuf;
-use unbox_common::timestamp::Timestamp;
+use unbox_common::{refusal::Disposition, timestamp::Timestamp};
 
 /// The reason why a ledger is unusable.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +34,8 @@ pub enum LedgerError {
     },
 }
 
-impl LedgerError {
-    /// Returns the short name for reports and the console.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
+impl Diagnose for LedgerError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Unreadable { source: LedgerUnreadable::Damaged(_), .. } => "ledger_damaged",
             Self::Unreadable { source: LedgerUnreadable::Newer(_), .. } => "ledger_newer",
@@ -44,6 +43,16 @@ impl LedgerError {
         }
     }
 
+    fn disposition(&self) -> Disposition {
+        if self.is_newer() { Disposition::Fatal } else { Disposition::WaitForAdministrator }
+    }
+
+    fn advice(&self) -> &'static str {
+        if self.is_newer() { advice::NEWER } else { advice::STATE }
+    }
+}
+
+impl LedgerError {
     /// Returns true if a newer agent wrote the ledger, so that this one must leave it alone.
     #[must_use]
     pub const fn is_newer(&self) -> bool {

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     boot::{Layout, Server},
-    failure::{Failure, Misbehaviour},
+    failure::{Diagnose, Failure, advice},
     files::{self, FilesError},
-    handshake::client::Client,
+    http::{self, Client},
     programs::{Program, exit_code},
 };
 use serde::Serialize;
@@ -21,6 +21,7 @@ use unbox_common::{
         latest::{Acknowledged, CHECK_IN_PATH, News, REPORT_PATH},
         limits::{MAX_CHECK_IN_BYTES, MAX_GRANT_BYTES},
     },
+    refusal::Disposition,
     timestamp::Timestamp,
 };
 
@@ -30,6 +31,25 @@ const UNIT_STATE_LIMIT: Duration = Duration::from_secs(10);
 /// Exit codes of `systemctl is-active` for an inactive and for an unknown unit (systemctl(1), "exit
 /// status"). Any other failure says nothing about the unit.
 const UNIT_IS_DOWN: [i32; 2] = [3, 4];
+
+/// The server did not confirm that it stored the report.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the server did not acknowledge the report")]
+pub struct NotAcknowledged;
+
+impl Diagnose for NotAcknowledged {
+    fn kind(&self) -> &'static str {
+        "not_acknowledged"
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+
+    fn advice(&self) -> &'static str {
+        advice::MISBEHAVED
+    }
+}
 
 /// Reads the current enrollment. A damaged file counts as absent: the device enrolls again, with the same
 /// key.
@@ -95,12 +115,12 @@ pub async fn deliver(
     queue: &mut Queue,
 ) -> Result<(), Failure> {
     while let Some(report) = queue.next() {
-        let message = serde_json::to_vec(&report).map_err(unsendable_error)?;
+        let message = http::write(&report)?;
         let answer = client.post(server.endpoint(REPORT_PATH), message, MAX_CHECK_IN_BYTES).await?;
-        let answer: Acknowledged = crate::handshake::read("acknowledgement", &answer)?;
+        let answer: Acknowledged = http::read("acknowledgement", &answer)?;
         queue.acknowledge(&report, &answer);
         if queue.next().as_ref() == Some(&report) {
-            return Err(Misbehaviour::NotAcknowledged.into());
+            return Err(NotAcknowledged.into());
         }
         store_queue(layout, queue)?;
     }
@@ -118,13 +138,9 @@ pub async fn send_check_in(
     nonce: Nonce,
     now: Timestamp,
 ) -> Result<News, Failure> {
-    let message = serde_json::to_vec(&check_in(standing, nonce, now)).map_err(unsendable_error)?;
+    let message = http::write(&check_in(standing, nonce, now))?;
     let answer = client.post(server.endpoint(CHECK_IN_PATH), message, MAX_GRANT_BYTES).await?;
-    Ok(crate::handshake::read("news", &answer)?)
-}
-
-fn unsendable_error(source: serde_json::Error) -> Misbehaviour {
-    Misbehaviour::Unreadable { what: "own message", source }
+    Ok(http::read("news", &answer)?)
 }
 
 /// Returns true if the installed payload's unit is active now, or if that is unknown: in a sandbox, and

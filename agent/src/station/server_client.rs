@@ -12,9 +12,9 @@ use super::{
 use crate::{
     boot::{BootError, Trust, io::read_trust},
     clock::{self, TrustedTime},
-    failure::{DeviceFault, Failure},
+    failure::Failure,
     files::{self, FilesError},
-    handshake::client::{Client, ClientSettings, Patience},
+    http::{Client, ClientError, ClientSettings, Patience},
     text::{chain, plain},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -84,7 +84,7 @@ pub enum ServerClientError {
     Trust(#[from] BootError),
     /// The client could not be built.
     #[error(transparent)]
-    Client(#[from] DeviceFault),
+    Client(#[from] ClientError),
     /// The runtime could not be started.
     #[error("could not start the runtime")]
     Runtime(#[source] io::Error),
@@ -221,7 +221,7 @@ impl ServerClient {
         let time = TrustedTime::weigh(clock::system(), clock::build_date(), None);
         let patience = Patience::default();
         let client = Client::new(&ClientSettings {
-            trust: &trust,
+            anchors: &trust.anchors,
             time,
             proxy: None,
             certificate: None,

@@ -1,23 +1,22 @@
-//! The only HTTP client: TLS 1.3 to the anchors of the image, no redirects, every answer capped.
+//! The only HTTP client: TLS 1.3 to given anchors, no redirects, every answer capped. Handshake, payload,
+//! report and station send through it.
 
-use super::{CertificateChain, DeviceKey};
-use crate::{
-    AGENT_VERSION,
-    boot::{BootContext, Trust},
-    clock::TrustedTime,
-    failure::{DeviceFault, Failure, Misbehaviour, Refusal, TransportError},
-    pacer::Pacer,
-};
+mod error;
+
+pub use error::{ClientError, Misbehaviour, Refusal, TransportError};
+
+use crate::{AGENT_VERSION, clock::TrustedTime, failure::Failure, pacer::Pacer};
 use reqwest::{
     Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RANGE, RETRY_AFTER},
 };
 use rustls::{
     AlertDescription, ClientConfig, RootCertStore,
-    pki_types::UnixTime,
+    pki_types::{CertificateDer, UnixTime},
     sign::{CertifiedKey, SingleCertAndKey},
     time_provider::TimeProvider,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use std::{io, sync::Arc, time::Duration};
 use unbox_common::{
     protocol::{limits::MAX_PROBLEM_BYTES, problem},
@@ -67,33 +66,18 @@ pub struct Client {
 /// The input for building a client.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings<'a> {
-    /// The anchors and the signing root.
-    pub trust: &'a Trust,
+    /// The trust anchors.
+    pub anchors: &'a [CertificateDer<'static>],
     /// The time for judging certificates.
     pub time: TrustedTime,
     /// The proxy, if one is configured; the environment's is never used.
     pub proxy: Option<&'a Url>,
     /// The client certificate and its key, once the device has one.
-    pub certificate: Option<(&'a CertificateChain, &'a DeviceKey)>,
+    pub certificate: Option<&'a CertifiedKey>,
     /// The timeouts.
     pub patience: Patience,
     /// The rate limit of messages; none if absent.
     pub pacer: Option<&'a Pacer>,
-}
-
-impl<'a> ClientSettings<'a> {
-    /// Returns the settings of a device without a certificate.
-    #[must_use]
-    pub fn of(context: &'a BootContext) -> Self {
-        Self {
-            trust: &context.trust,
-            time: context.time(),
-            proxy: context.settings.proxy.as_ref(),
-            certificate: None,
-            patience: Patience::default(),
-            pacer: None,
-        }
-    }
 }
 
 /// The time for certificates: the trusted time when the client was made.
@@ -110,8 +94,8 @@ impl Client {
     /// Builds the client.
     ///
     /// # Errors
-    /// [`DeviceFault`] if anchors, certificate or key are unusable.
-    pub fn new(settings: &ClientSettings<'_>) -> Result<Self, DeviceFault> {
+    /// [`ClientError`] if the anchors are unusable.
+    pub fn new(settings: &ClientSettings<'_>) -> Result<Self, ClientError> {
         let tls = tls_config(settings)?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that builds an HTTP client")]
         let mut builder = reqwest::Client::builder()
@@ -126,11 +110,11 @@ impl Client {
             .connect_timeout(settings.patience.connect)
             .read_timeout(settings.patience.read);
         if let Some(proxy) = settings.proxy {
-            let proxy = reqwest::Proxy::all(proxy.clone()).map_err(DeviceFault::Client)?;
+            let proxy = reqwest::Proxy::all(proxy.clone()).map_err(ClientError::Client)?;
             builder = builder.proxy(proxy);
         }
         Ok(Self {
-            http: builder.build().map_err(DeviceFault::Client)?,
+            http: builder.build().map_err(ClientError::Client)?,
             patience: settings.patience,
             pacer: settings.pacer.cloned(),
             certified: settings.certificate.is_some(),
@@ -230,21 +214,20 @@ impl Client {
     }
 }
 
-fn tls_config(settings: &ClientSettings<'_>) -> Result<ClientConfig, DeviceFault> {
+fn tls_config(settings: &ClientSettings<'_>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
-    for anchor in &settings.trust.anchors {
-        roots.add(anchor.clone()).map_err(DeviceFault::Anchors)?;
+    for anchor in settings.anchors {
+        roots.add(anchor.clone()).map_err(ClientError::Anchors)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let time = Arc::new(FixedTime(settings.time.now));
     let builder = ClientConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(DeviceFault::Anchors)?
+        .map_err(ClientError::Anchors)?
         .with_root_certificates(roots);
     Ok(match settings.certificate {
-        Some((chain, key)) => {
-            let certified = CertifiedKey::new(chain.tls_chain(), key.tls_key()?);
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+        Some(certified) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified.clone())))
         }
         None => builder.with_no_client_auth(),
     })
@@ -297,6 +280,16 @@ fn expect_type(response: &Response, expected: &'static str) -> Result<(), Misbeh
     } else {
         Err(Misbehaviour::WrongContentType { expected })
     }
+}
+
+/// Parses a message of the server.
+pub(crate) fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Misbehaviour> {
+    serde_json::from_slice(bytes).map_err(|source| Misbehaviour::Unreadable { what, source })
+}
+
+/// Writes a message to the server.
+pub(crate) fn write(message: &impl Serialize) -> Result<Vec<u8>, Misbehaviour> {
+    serde_json::to_vec(message).map_err(|source| Misbehaviour::Unreadable { what: "own message", source })
 }
 
 /// Reads a body of at most `limit` bytes, and stops at the first chunk beyond it.
@@ -370,7 +363,7 @@ mod tests {
     use super::*;
     use crate::{
         entropy::Entropy,
-        handshake::certificate_of,
+        handshake::{CertificateChain, DeviceKey, certificate_of},
         layout::Layout,
         test_server::{CERTIFIED_FROM, NOW, TestServer},
     };
@@ -380,6 +373,7 @@ mod tests {
         let key = DeviceKey::generate(&Entropy::system()).unwrap();
         let own = [certificate_of(&key, CERTIFIED_FROM, NOW.plus(Duration::from_hours(1)))];
         let chain = CertificateChain::parse(&own, key.public()).unwrap();
+        let certified = chain.certified_key(&key).unwrap();
         // unknown_ca, certificate_expired, access_denied: anybody on the path could send them.
         for alert in [
             &b"\x15\x03\x03\x00\x02\x02\x30"[..],
@@ -390,8 +384,8 @@ mod tests {
             let context = server.context(Layout::new("/"));
             let settings = ClientSettings {
                 time: TrustedTime { now: NOW, skew: None },
-                certificate: Some((&chain, &key)),
-                ..ClientSettings::of(&context)
+                certificate: Some(&certified),
+                ..context.client_settings()
             };
             let client = Client::new(&settings).unwrap();
             let to = context.server().unwrap().endpoint("/device/v1/check-in");
