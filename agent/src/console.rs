@@ -374,12 +374,10 @@ impl Console {
             stages: self.stages.clone(),
         };
         // Nothing depends on this file: if it cannot be written, the console has the message.
-        if let Ok(mut json) = serde_json::to_vec_pretty(&status) {
-            json.push(b'\n');
-            let stored = files::replace(&self.status_file, &json, files::PUBLIC_FILE);
-            if let Err(error) = stored {
-                tracing::debug!(error = %chain(&error), "the status file was not written");
-            }
+        let stored = files::to_json_lines(&self.status_file, &status)
+            .and_then(|json| files::replace(&self.status_file, &json, files::PUBLIC_FILE));
+        if let Err(error) = stored {
+            tracing::debug!(error = %chain(&error), "the status file was not written");
         }
     }
 }

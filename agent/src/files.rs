@@ -5,11 +5,13 @@
 //! a stranger are read through [`Within`].
 
 mod entry;
+mod json;
 mod root;
 mod tree;
 mod within;
 
 pub use entry::{Attributes, Entry, Faults, NoFaults, Operation, Owner, Status};
+pub use json::{read_json, to_json, to_json_lines, write_json};
 pub use root::Root;
 pub use tree::{NewTree, clear as clear_tree, remove as remove_tree};
 pub use within::Within;
@@ -21,7 +23,6 @@ use nix::{
     sys::stat::{Mode, futimens},
     sys::time::TimeSpec,
 };
-use serde::de::DeserializeOwned;
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read},
@@ -185,15 +186,6 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
             Ok(None)
         }
         Err(error) => Err(failed(error)),
-    }
-}
-
-/// Reads one of the agent's own documents. A damaged one, or an object that is not a document, counts as
-/// absent.
-pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, FilesError> {
-    match read(path, limit) {
-        Err(error) if error.is_not_a_document() => Ok(None),
-        read => Ok(read?.and_then(|bytes| serde_json::from_slice(&bytes).ok())),
     }
 }
 

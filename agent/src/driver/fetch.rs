@@ -9,7 +9,7 @@ use crate::{
     boot::BootContext,
     console::{Console, Situation},
     failure::Failure,
-    files::{self, FilesError},
+    files,
     handshake::{self, CertificateChain, DeviceKey},
     http::Client,
     ledger::{self, Event, Ledger, Refused},
@@ -170,11 +170,7 @@ pub(super) fn follow_roots(
     let before = context.trust.chain.len();
     context.trust = context.trust.with_newer_roots(roots);
     if context.trust.chain.len() > before {
-        let path = context.layout.fetched_roots();
-        let json = serde_json::to_vec(&context.trust.chain)
-            .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() });
-        let stored = json.and_then(|json| files::replace(&path, &json, files::PRIVATE_FILE));
-        stored?;
+        files::write_json(&context.layout.fetched_roots(), &context.trust.chain)?;
     }
     Ok(context)
 }

@@ -8,7 +8,7 @@ use crate::{
     AGENT_VERSION,
     failure::{Diagnose, advice},
     files::{self, FilesError},
-    handover::{self, HandoverError},
+    handover,
     layout::Layout,
 };
 use std::path::PathBuf;
@@ -17,12 +17,9 @@ use unbox_common::{refusal::Disposition, timestamp::Timestamp};
 /// The reason why a ledger is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The ledger could not be read.
+    /// The ledger could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The ledger could not be written.
-    #[error(transparent)]
-    Handover(#[from] HandoverError),
     /// The file's content is not a ledger for this agent.
     #[error("{} cannot be used", path.display())]
     Unreadable {
@@ -39,7 +36,7 @@ impl Diagnose for LedgerError {
         match self {
             Self::Unreadable { source: LedgerUnreadable::Damaged(_), .. } => "ledger_damaged",
             Self::Unreadable { source: LedgerUnreadable::Newer(_), .. } => "ledger_newer",
-            Self::Files(_) | Self::Handover(_) => "storage_failed",
+            Self::Files(_) => "storage_failed",
         }
     }
 
@@ -129,8 +126,7 @@ pub fn write(layout: &Layout, ledger: &Ledger) -> Result<(), LedgerError> {
     if let Some(floor) = &ledger.floor {
         handover::write(layout, &layout.floor(), floor)?;
     }
-    handover::write(layout, &layout.ledger(), ledger)?;
-    Ok(())
+    Ok(handover::write(layout, &layout.ledger(), ledger)?)
 }
 
 /// Returns the latest time from a verified source; if the ledger is damaged, the floor's.

@@ -106,9 +106,7 @@ pub fn read_grant(path: &Path) -> Result<Option<StoredGrant>, GrantError> {
 /// # Errors
 /// [`FilesError`].
 pub fn store_grant(path: &Path, grant: &Grant) -> Result<(), FilesError> {
-    let json = serde_json::to_vec(grant)
-        .map_err(|error| FilesError::Write { path: path.to_owned(), source: error.into() })?;
-    files::replace(path, &json, files::PRIVATE_FILE)
+    files::write_json(path, grant)
 }
 
 /// Removes artifacts that none of these payloads names.

@@ -11,8 +11,7 @@ use crate::{
     http::{self, Client},
     programs::{Program, exit_code},
 };
-use serde::Serialize;
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 use unbox_common::{
     bytes::Nonce,
     ids::Generation,
@@ -65,7 +64,7 @@ pub fn read_enrolled(layout: &Layout) -> Result<Option<Enrolled>, FilesError> {
 /// # Errors
 /// [`FilesError`].
 pub fn store_enrolled(layout: &Layout, enrolled: &Enrolled) -> Result<(), FilesError> {
-    store(&layout.enrollment(), enrolled)
+    files::write_json(&layout.enrollment(), enrolled)
 }
 
 /// Reads the queue of a generation, and adds the last installation's outcome. A damaged queue is started
@@ -95,13 +94,7 @@ pub fn read_outcome(layout: &Layout) -> Result<Option<OutcomeFile>, FilesError> 
 /// # Errors
 /// [`FilesError`].
 pub fn store_queue(layout: &Layout, queue: &Queue) -> Result<(), FilesError> {
-    store(&layout.queue(), queue)
-}
-
-fn store(path: &Path, document: &impl Serialize) -> Result<(), FilesError> {
-    let write = |source| FilesError::Write { path: path.to_owned(), source };
-    let json = serde_json::to_vec(document).map_err(|error| write(error.into()))?;
-    files::replace(path, &json, files::PRIVATE_FILE)
+    files::write_json(&layout.queue(), queue)
 }
 
 /// Sends everything that waits, and drops what the server has stored.
@@ -204,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_server_acknowledged_is_not_sent_again() {
         let (_root, layout) = layout();
-        store(&layout.outcome(), &outcome()).unwrap();
+        files::write_json(&layout.outcome(), &outcome()).unwrap();
         let server = TestServer::start(|request| {
             let report: Report = serde_json::from_slice(&request.body).unwrap();
             let sequence = report.entries.last().unwrap().sequence;
@@ -224,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_acknowledges_nothing_is_not_asked_for_ever() {
         let (_root, layout) = layout();
-        store(&layout.outcome(), &outcome()).unwrap();
+        files::write_json(&layout.outcome(), &outcome()).unwrap();
         let server = TestServer::start(|_| Reply::json(&json!({"sequence": 0, "server_time": 5})));
         let context = server.context(layout.clone());
         let client = TestServer::client(&context, NOW);

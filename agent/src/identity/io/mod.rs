@@ -20,7 +20,7 @@ use crate::{
     boot::{self, Layout},
     failure::{Diagnose, advice},
     files::{self, FilesError},
-    handover::{self, HandoverError},
+    handover,
     text::chain,
     tpm::{Tpm, TpmUse, endorsement},
 };
@@ -50,7 +50,7 @@ const TPM: &str = "/dev/tpmrm0";
 pub enum SurveyError {
     /// The identity could not be written.
     #[error("the identity could not be handed over")]
-    Write(#[source] HandoverError),
+    Write(#[source] FilesError),
     /// The folder could not be made, or the file could not be read.
     #[error(transparent)]
     Files(#[from] FilesError),
