@@ -36,8 +36,22 @@ const FORBIDDEN: &[Forbidden] = &[
     },
     Forbidden {
         folder: "agent/src",
-        edges: &["unbox_server", "unbox_tests", "rusqlite", "axum"],
-        reason: "only tests see both sides",
+        edges: &["unbox_server", "unbox_tests", "unbox_station", "ratatui", "rusqlite", "axum"],
+        reason: "only tests see both sides, and a device draws no screen",
+    },
+    Forbidden {
+        folder: "agent/station/src",
+        edges: &[
+            "unbox_server",
+            "unbox_tests",
+            "reqwest",
+            "unbox_agent::install",
+            "unbox_agent::payload",
+            "unbox_agent::report",
+            "unbox_agent::ledger",
+            "unbox_agent::cli",
+        ],
+        reason: "the station uses the agent's ground, and reading and key of a device; nothing of an enrolled one",
     },
     Forbidden {
         folder: "server/src",
