@@ -1,98 +1,68 @@
 //! A run as a JUnit report: one test case for each unit.
 //!
-//! A unit that fails or needs attention is a failure, and one that could not be checked an error. The top
-//! element has the counts, and is rewritten when they are known.
+//! A unit that fails or needs attention is a failure, and one that could not be checked an error.
 
 use super::{check::TestedUnit, units::Summary, verdict::Verdict};
-use std::io::{self, Seek, SeekFrom, Write};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
-/// Room for the top element, so that its numbers can be filled in: white space in it has no meaning.
-const HEAD_BYTES: usize = 240;
+/// The name of the report and of its only suite.
+const NAME: &str = "unbox-agent verify";
 
 /// A report in progress.
-pub struct Junit<W> {
-    to: W,
+pub struct Junit(TestSuite);
+
+impl Default for Junit {
+    fn default() -> Self {
+        Self(TestSuite::new(NAME))
+    }
 }
 
-impl<W: Write + Seek> Junit<W> {
-    /// Begins the report.
-    ///
-    /// # Errors
-    /// The writer's error.
-    pub fn begin(mut to: W) -> io::Result<Self> {
-        to.write_all(head(&Summary::default()).as_bytes())?;
-        Ok(Self { to })
-    }
-
+impl Junit {
     /// Adds a unit.
+    pub fn add_unit(&mut self, tested: &TestedUnit) {
+        let findings = &tested.judged.findings;
+        let text = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let mut status = match tested.judged.verdict {
+            Verdict::Pass => TestCaseStatus::success(),
+            Verdict::CouldNotCheck => TestCaseStatus::non_success(NonSuccessKind::Error),
+            Verdict::Fail | Verdict::NeedsAttention => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        };
+        // A success takes none of it.
+        if let Some(first) = findings.first() {
+            status
+                .set_type(first.reason.name())
+                .set_message(format!("{}: {}", tested.judged.verdict.text(), first.problem))
+                .set_description(&*text);
+        }
+        let mut case = TestCase::new(tested.name.as_str(), status);
+        case.set_classname("unbox.verify");
+        if tested.judged.verdict == Verdict::Pass && !text.is_empty() {
+            case.set_system_out(text);
+        }
+        self.0.add_test_case(case);
+    }
+
+    /// Writes the report.
     ///
     /// # Errors
     /// The writer's error.
-    pub fn write_unit(&mut self, tested: &TestedUnit) -> io::Result<()> {
-        let name = escape(&tested.name);
-        let case = format!("  <testcase classname=\"unbox.verify\" name=\"{name}\"");
-        let Some(first) = tested.judged.findings.first() else {
-            return writeln!(self.to, "{case}/>");
-        };
-        let element = match tested.judged.verdict {
-            Verdict::CouldNotCheck => "error",
-            Verdict::Pass => "system-out",
-            Verdict::Fail | Verdict::NeedsAttention => "failure",
-        };
-        let reason = first.reason.name();
-        let (message, verdict) = (escape(&first.problem), tested.judged.verdict.text());
-        writeln!(self.to, "{case}>\n    <{element} type=\"{reason}\" message=\"{verdict}: {message}\">")?;
-        for finding in &tested.judged.findings {
-            writeln!(self.to, "{}", escape(&finding.to_string()))?;
-        }
-        writeln!(self.to, "    </{element}>\n  </testcase>")
+    pub fn write(mut self, to: impl Write, summary: &Summary) -> io::Result<()> {
+        let took = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default();
+        self.0.set_time(took);
+        let mut report = Report::new(NAME);
+        report.set_time(took).add_test_suite(self.0);
+        report.serialize(to).map_err(io::Error::other)
     }
-
-    /// Ends the report, and fills in the numbers at its top.
-    ///
-    /// # Errors
-    /// The writer's error.
-    pub fn end(mut self, summary: &Summary) -> io::Result<()> {
-        self.to.write_all(b"</testsuite>\n")?;
-        self.to.seek(SeekFrom::Start(0))?;
-        self.to.write_all(head(summary).as_bytes())
-    }
-}
-
-/// Formats the top element, always with the same length.
-fn head(summary: &Summary) -> String {
-    let element = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"unbox-agent verify\" tests=\"{}\" \
-         failures=\"{}\" errors=\"{}\" time=\"{:.3}\"",
-        summary.units,
-        summary.count(Verdict::Fail) + summary.count(Verdict::NeedsAttention),
-        summary.count(Verdict::CouldNotCheck),
-        summary.seconds,
-    );
-    format!("{element:<HEAD_BYTES$}>\n")
-}
-
-/// Escapes text for XML (XML 1.0, sections 2.2 and 2.4).
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            char if char.is_control() || matches!(char, '\u{fffe}' | '\u{ffff}') => escaped.push(' '),
-            char => escaped.push(char),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Finding, Judgement, Reason};
-    use std::io::Cursor;
 
     #[test]
     fn a_report_counts_and_escapes() {
@@ -105,31 +75,29 @@ mod tests {
             };
             TestedUnit { name: name.to_owned(), judged, identity: None }
         };
-        let mut file = Cursor::new(Vec::new());
-        let mut junit = Junit::begin(&mut file).unwrap();
+        let mut junit = Junit::default();
         for (name, verdict) in
             [("a<\u{1b}", Verdict::Pass), ("b", Verdict::Fail), ("c", Verdict::CouldNotCheck)]
         {
-            junit.write_unit(&unit(name, verdict)).unwrap();
+            junit.add_unit(&unit(name, verdict));
         }
-        let summary = Summary {
-            units: 3,
-            verdicts: [(Verdict::Pass, 1), (Verdict::Fail, 1), (Verdict::CouldNotCheck, 1)].into(),
-            seconds: 1.5,
-            units_per_second: 2.0,
-        };
-        junit.end(&summary).unwrap();
-        let text = String::from_utf8(file.into_inner()).unwrap();
+        let mut written = Vec::new();
+        junit.write(&mut written, &Summary { seconds: 1.5, ..Summary::default() }).unwrap();
+        let text = String::from_utf8(written).unwrap();
         let squeezed = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        let counts = "tests=\"3\" skipped=\"0\"";
+        let problem = "&quot;a&quot; is &lt;b&gt;.";
         assert_eq!(
             squeezed,
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?> <testsuite name=\"unbox-agent verify\" tests=\"3\" \
-             failures=\"1\" errors=\"1\" time=\"1.500\" > <testcase classname=\"unbox.verify\" name=\"a&lt; \"/> \
-             <testcase classname=\"unbox.verify\" name=\"b\"> <failure type=\"different\" message=\"FAIL: \
-             &quot;a&quot; is &lt;b&gt;.\"> &quot;a&quot; is &lt;b&gt;. Do &amp; tell. </failure> </testcase> \
-             <testcase classname=\"unbox.verify\" name=\"c\"> <error type=\"different\" message=\"COULD NOT \
-             CHECK: &quot;a&quot; is &lt;b&gt;.\"> &quot;a&quot; is &lt;b&gt;. Do &amp; tell. </error> \
-             </testcase> </testsuite>"
+            format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?> <testsuites name=\"{NAME}\" {counts} failures=\"1\" \
+                 errors=\"1\" time=\"1.500\"> <testsuite name=\"{NAME}\" {counts} errors=\"1\" failures=\"1\" \
+                 time=\"1.500\"> <testcase name=\"a&lt;\" classname=\"unbox.verify\"/> <testcase name=\"b\" \
+                 classname=\"unbox.verify\"> <failure message=\"FAIL: {problem}\" type=\"different\">{problem} Do \
+                 &amp; tell.</failure> </testcase> <testcase name=\"c\" classname=\"unbox.verify\"> <error \
+                 message=\"COULD NOT CHECK: {problem}\" type=\"different\">{problem} Do &amp; tell.</error> \
+                 </testcase> </testsuite> </testsuites>"
+            )
         );
     }
 }

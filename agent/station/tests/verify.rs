@@ -144,7 +144,7 @@ fn many_units_in_one_run_are_told_to_people_and_programs() {
     );
     assert_eq!(lines[4]["summary"]["verdicts"], serde_json::json!({"pass": 1, "fail": 3}));
     let junit = fs::read_to_string(&report).unwrap();
-    assert!(junit.contains("tests=\"4\" failures=\"3\" errors=\"0\""), "{junit}");
+    assert!(junit.contains("tests=\"4\" skipped=\"0\" failures=\"3\" errors=\"0\""), "{junit}");
     let text = verify(&["--units", &units, "--expect", &order], "");
     ends(&text, 1, "4 units: 1 pass, 3 fail.");
 }

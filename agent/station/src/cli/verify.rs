@@ -14,7 +14,6 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 use std::{
-    fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -116,28 +115,27 @@ fn test_units(
     reference: &Reference,
     registry: Option<&mut dyn Registry>,
     output: &Output,
-    mut junit: Option<&mut Junit<&mut File>>,
+    mut junit: Option<&mut Junit>,
 ) -> io::Result<Summary> {
     let mut out = BufWriter::new(io::stdout().lock());
     let summary = test_all(units, reference, registry, |unit| {
-        output.write_unit(&mut out, unit)?;
-        junit.as_deref_mut().map_or(Ok(()), |junit| junit.write_unit(unit))
+        if let Some(junit) = junit.as_deref_mut() {
+            junit.add_unit(unit);
+        }
+        output.write_unit(&mut out, unit)
     })?;
     out.flush()?;
     Ok(summary)
 }
 
 /// Writes a report in one step, so that nobody reads half of one.
-fn with_junit(
-    path: &Path,
-    test: impl FnOnce(&mut Junit<&mut File>) -> io::Result<Summary>,
-) -> anyhow::Result<Summary> {
+fn with_junit(path: &Path, test: impl FnOnce(&mut Junit) -> io::Result<Summary>) -> anyhow::Result<Summary> {
     let mut summary = Summary::default();
     Entry::from_path(path)?
         .write(Attributes::with_mode(files::PUBLIC_FILE), |file| {
-            let mut junit = Junit::begin(file)?;
+            let mut junit = Junit::default();
             summary = test(&mut junit)?;
-            junit.end(&summary)
+            junit.write(file, &summary)
         })
         .context("the JUnit report could not be written")?;
     Ok(summary)
