@@ -195,7 +195,9 @@ fn the_agents_modules_import_each_other_in_no_circle() {
 fn circles(mut imported: BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
     loop {
         let names: BTreeSet<String> = imported.keys().cloned().collect();
-        imported.values_mut().for_each(|others| others.retain(|name| names.contains(name)));
+        for others in imported.values_mut() {
+            others.retain(|name| names.contains(name));
+        }
         let needed: BTreeSet<String> = imported.values().flatten().cloned().collect();
         imported.retain(|name, others| !others.is_empty() && needed.contains(name));
         if imported.len() == names.len() {

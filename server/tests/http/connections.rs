@@ -329,11 +329,11 @@ async fn beyond_the_memory_for_bodies_a_request_is_told_to_come_back_and_others_
     let server = TestServer::with_memory(140_000).await;
     let body = format!("{{{}", " ".repeat(19_999));
     let mut held = server.connect().await;
-    let head = format!(
+    let message = format!(
         "POST {HELLO_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 20001\r\n\r\n{body}"
     );
-    held.write_all(head.as_bytes()).await.unwrap();
+    held.write_all(message.as_bytes()).await.unwrap();
     let arrived = async { while !server.counts("unbox_request_memory_bytes 80000").await {} };
     timeout(PATIENCE, arrived).await.unwrap();
 

@@ -85,7 +85,7 @@ async fn soon_colliding(world: &World, customer: CompanyId) -> Vec<Claim> {
         if !found.is_empty() {
             return found;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Vec::new()
 }
@@ -117,7 +117,7 @@ async fn claims_of_two_owners_are_ambiguous_whatever_they_rank_and_both_are_told
 
     // One of the two is ended: the device enrolls with the other, and nothing collides any more.
     world.services.unclaim(&world.by, bolts_claim.id).await.unwrap();
-    world.clock.advance(std::time::Duration::from_secs(1));
+    world.clock.advance(Duration::from_secs(1));
     device.enroll(&world.services).await.unwrap();
     assert!(colliding(&world, world.customer).await.is_empty());
     assert!(colliding(&world, bolt).await.is_empty());
@@ -135,7 +135,7 @@ async fn a_managed_device_stays_with_its_owner_whatever_others_register(db: Test
         let owners = claim(&world, world.customer, &own).await.unwrap();
         let device = laptop();
         let grant = device.enroll(&world.services).await.unwrap();
-        world.clock.advance(std::time::Duration::from_secs(1));
+        world.clock.advance(Duration::from_secs(1));
         let later = claim(&world, bolt, &others).await.unwrap();
         let (own, others) = (own.rank(), others.rank());
 
