@@ -7,8 +7,10 @@
 use crate::{
     boot::{Found, Medium},
     clock::{ClockSkew, Stopwatch},
-    failure::{self, Failure},
-    files, install,
+    failure::{Failure, advice},
+    files,
+    http::Refusal,
+    install,
     text::{chain, plain},
 };
 use serde::{Deserialize, Serialize};
@@ -176,7 +178,7 @@ impl Situation<'_> {
             Self::Rejected { kind, detail } => Message {
                 kind: Some(make_printable(kind)),
                 more: vec![format!("Reason: {}", make_printable(detail)), format!("Code: {}", make_printable(kind))],
-                ..said("rejected", failure::UNINSTALLABLE.to_owned())
+                ..said("rejected", advice::UNINSTALLABLE.to_owned())
             },
             Self::LedgerDamaged => Message {
                 kind: Some("ledger_damaged".to_owned()),
@@ -215,7 +217,7 @@ impl Situation<'_> {
 
 fn failure_message(state: &'static str, failure: &Failure, identity: Option<&HardwareIdentity>) -> Message {
     let mut more = vec![make_printable(&chain(failure))];
-    if let Failure::Refused(refusal) = failure {
+    if let Some(refusal) = failure.cause::<Refusal>() {
         let own = [&refusal.problem.detail, &refusal.problem.message];
         more.extend(own.into_iter().flatten().map(|text| make_printable(text)));
     }
@@ -372,12 +374,10 @@ impl Console {
             stages: self.stages.clone(),
         };
         // Nothing depends on this file: if it cannot be written, the console has the message.
-        if let Ok(mut json) = serde_json::to_vec_pretty(&status) {
-            json.push(b'\n');
-            let stored = files::replace(&self.status_file, &json, files::PUBLIC_FILE);
-            if let Err(error) = stored {
-                tracing::debug!(error = %chain(&error), "the status file was not written");
-            }
+        let stored = files::to_json_lines(&self.status_file, &status)
+            .and_then(|json| files::replace(&self.status_file, &json, files::PUBLIC_FILE));
+        if let Err(error) = stored {
+            tracing::debug!(error = %chain(&error), "the status file was not written");
         }
     }
 }
@@ -385,7 +385,6 @@ impl Console {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::failure::Refusal;
     use std::{
         collections::BTreeSet,
         sync::{Arc, Mutex},

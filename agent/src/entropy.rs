@@ -1,7 +1,11 @@
 //! The only source of randomness: nonces, keys and the jitter of pauses.
 
+use crate::failure::{Diagnose, advice};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use unbox_common::bytes::{FixedBytes, Nonce};
+use unbox_common::{
+    bytes::{FixedBytes, Nonce},
+    refusal::Disposition,
+};
 
 /// The kernel's random numbers.
 #[derive(Debug, Clone)]
@@ -11,6 +15,20 @@ pub struct Entropy(SystemRandom);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the kernel gave no random numbers")]
 pub struct NoEntropy;
+
+impl Diagnose for NoEntropy {
+    fn kind(&self) -> &'static str {
+        "no_entropy"
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+
+    fn advice(&self) -> &'static str {
+        advice::STATE
+    }
+}
 
 impl Entropy {
     /// Uses the kernel's generator (getrandom(2)).

@@ -1,6 +1,6 @@
 //! The exit status of the process, for units and scripts.
 
-use crate::{failure::Failure, station::Verdict};
+use crate::failure::Failure;
 use std::process::ExitCode;
 use unbox_common::refusal::Disposition;
 
@@ -19,8 +19,6 @@ pub enum Exit {
     Damaged,
     /// The command line is invalid.
     Usage,
-    /// A test station's verdict; `verify --help` has its own table.
-    Verdict(Verdict),
 }
 
 /// The section of `--help` about exit codes. Code 2, usage, is the argument parser's.
@@ -30,7 +28,10 @@ pub(crate) const HELP: &str = "Exit codes:
   2  wrong usage
   3  waits for an administrator: refused, rejected or rolled back
   4  failed, and trying again cannot help
-  5  the device's own records are damaged; it enrolls again";
+  5  the device's own records are damaged; it enrolls again
+
+The commands of a factory's test station (verify, factory, label, station) are those of unbox-station, which
+is a package of its own.";
 
 impl Exit {
     /// Returns the exit status of a process that gives up on this failure.
@@ -48,10 +49,10 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
-            Exit::Done | Exit::Verdict(Verdict::Pass) => 0,
-            Exit::TryAgain | Exit::Verdict(Verdict::Fail) => 1,
-            Exit::Usage | Exit::Verdict(Verdict::NeedsAttention) => 2,
-            Exit::Administrator | Exit::Verdict(Verdict::CouldNotCheck) => 3,
+            Exit::Done => 0,
+            Exit::TryAgain => 1,
+            Exit::Usage => 2,
+            Exit::Administrator => 3,
             Exit::Fatal => 4,
             Exit::Damaged => 5,
         })
@@ -62,7 +63,7 @@ impl From<Exit> for ExitCode {
 mod tests {
     use super::*;
     use crate::{
-        failure::{DeviceFault, Refusal},
+        http::Refusal,
         ledger::{LedgerUnreadable, io::LedgerError},
     };
     use unbox_common::{protocol::problem::Problem, refusal::RefusalKind};
@@ -82,6 +83,6 @@ mod tests {
             path: "ledger.json".into(),
             source: LedgerUnreadable::Damaged(String::new()),
         };
-        assert_eq!(Exit::from_failure(&DeviceFault::from(damaged).into()), Exit::Damaged);
+        assert_eq!(Exit::from_failure(&damaged.into()), Exit::Damaged);
     }
 }

@@ -5,22 +5,24 @@
 //! a stranger are read through [`Within`].
 
 mod entry;
+mod json;
 mod root;
 mod tree;
 mod within;
 
 pub use entry::{Attributes, Entry, Faults, NoFaults, Operation, Owner, Status};
+pub use json::{read_json, to_json, to_json_lines, write_json};
 pub use root::Root;
 pub use tree::{NewTree, clear as clear_tree, remove as remove_tree};
 pub use within::Within;
 
+use crate::failure::{Diagnose, diagnose_storage};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, openat},
     sys::stat::{Mode, futimens},
     sys::time::TimeSpec,
 };
-use serde::de::DeserializeOwned;
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read},
@@ -30,7 +32,7 @@ use std::{
     },
     path::{Path, PathBuf},
 };
-use unbox_common::path::UnsafePath;
+use unbox_common::{path::UnsafePath, refusal::Disposition};
 
 /// Permissions of a file that only its owner can read.
 pub const PRIVATE_FILE: u32 = 0o600;
@@ -119,6 +121,20 @@ impl FilesError {
     }
 }
 
+impl Diagnose for FilesError {
+    fn kind(&self) -> &'static str {
+        diagnose_storage(self.io()).0
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::WaitForAdministrator
+    }
+
+    fn advice(&self) -> &'static str {
+        diagnose_storage(self.io()).1
+    }
+}
+
 /// Writes a file, replacing whatever exists: readers see the old file or the new one.
 ///
 /// There must be no two concurrent writers of one path.
@@ -170,15 +186,6 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
             Ok(None)
         }
         Err(error) => Err(failed(error)),
-    }
-}
-
-/// Reads one of the agent's own documents. A damaged one, or an object that is not a document, counts as
-/// absent.
-pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, FilesError> {
-    match read(path, limit) {
-        Err(error) if error.is_not_a_document() => Ok(None),
-        read => Ok(read?.and_then(|bytes| serde_json::from_slice(&bytes).ok())),
     }
 }
 

@@ -17,33 +17,20 @@ const GROUP: &str = "unbox";
 /// The largest `/etc/group` that is read, in bytes.
 const MAX_GROUPS_BYTES: u64 = 1024 * 1024;
 
-/// A file that could not be handed over.
-#[derive(Debug, thiserror::Error)]
-pub enum HandoverError {
-    /// The file could not be written.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// The document could not be serialized.
-    #[error("a document could not be written as JSON")]
-    Document(#[source] serde_json::Error),
-}
-
 /// Writes a document in one step, `0640 root:unbox`.
 ///
 /// In a sandbox, and where the group does not exist, the file belongs to the agent's user.
 ///
 /// # Errors
-/// [`HandoverError`]; the old document then still exists.
-pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<(), HandoverError> {
+/// [`FilesError`]; the old document then still exists.
+pub fn write(layout: &Layout, path: &Path, document: &impl Serialize) -> Result<(), FilesError> {
     let attributes = attributes(layout)?;
-    let mut json = serde_json::to_vec_pretty(document).map_err(HandoverError::Document)?;
-    json.push(b'\n');
+    let json = files::to_json_lines(path, document)?;
     let entry = Entry::from_path(path)?;
     if matches!(entry.status()?, Status::Directory(_)) {
         entry.discard()?;
     }
-    entry.write(attributes, |file| file.write_all(&json))?;
-    Ok(())
+    entry.write(attributes, |file| file.write_all(&json))
 }
 
 /// Returns true if a file exists with the owner and the permissions that [`write()`] sets: with others, the

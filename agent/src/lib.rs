@@ -9,7 +9,8 @@
 //!
 //! Each stage consists of its contract (`mod.rs`), pure files, and one `io.rs`. Shared modules are beside
 //! them: the ledger, the clock, randomness, files, programs, and the console. The driver runs the stages,
-//! alone or all in one process. The [`station`] is not a stage; it tests devices before they are shipped.
+//! alone or all in one process. The test station of a factory is a crate of its own (`station`), which uses
+//! this one.
 
 pub mod boot;
 pub mod cli;
@@ -22,6 +23,7 @@ pub mod failure;
 pub mod files;
 pub mod handover;
 pub mod handshake;
+pub mod http;
 pub mod identity;
 pub mod install;
 pub mod layout;
@@ -33,7 +35,6 @@ pub mod payload;
 pub mod programs;
 pub mod report;
 pub mod retry;
-pub mod station;
 pub mod text;
 pub mod tpm;
 

@@ -104,8 +104,7 @@ impl Pacer {
         let Some(file) = &self.file else { return };
         let (now, system) = (self.now(), self.waits.system());
         let sent: Vec<Timestamp> = pace.sent().map(|at| system.minus(now.saturating_sub(at))).collect();
-        let json = serde_json::to_vec(&sent).unwrap_or_default();
-        if let Err(error) = files::replace(file, &json, files::PRIVATE_FILE) {
+        if let Err(error) = files::write_json(file, &sent) {
             tracing::warn!(error = %chain(&error), "the pace of messages could not be kept");
         }
     }

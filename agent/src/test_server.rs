@@ -3,7 +3,7 @@
 use crate::{
     boot::{BootContext, Layout, Origin, Server, Settings, Trust, trust_fixtures},
     clock::{ClockSkew, TrustedTime},
-    handshake::client::{Client, ClientSettings, Patience},
+    http::{Client, ClientSettings, Patience},
 };
 use rustls::{
     DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
@@ -162,7 +162,7 @@ impl TestServer {
                 read: Duration::from_millis(300),
                 message: Duration::from_millis(900),
             },
-            ..ClientSettings::of(context)
+            ..context.client_settings()
         })
         .unwrap()
     }

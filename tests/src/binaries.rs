@@ -22,6 +22,14 @@ pub fn agent() -> Result<PathBuf> {
     build_once("unbox-agent")
 }
 
+/// Returns the path of the test station's program.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn station() -> Result<PathBuf> {
+    build_once("unbox-station")
+}
+
 /// Returns the server's path.
 ///
 /// # Errors
@@ -37,6 +45,9 @@ pub fn server() -> Result<PathBuf> {
 pub fn demo_dpc() -> Result<PathBuf> {
     build_once("demo-dpc")
 }
+
+/// The shipped programs, each in a package of its name.
+const PROGRAMS: [&str; 3] = ["unbox-agent", "unbox-server", "unbox-station"];
 
 /// Builds all programs once for each process, in the profile that the harness itself has.
 fn build_once(name: &str) -> Result<PathBuf> {
@@ -58,9 +69,12 @@ fn build() -> Result<PathBuf> {
     let mut build = if is_test {
         command(cargo, &["test", "--quiet", "--workspace", "--tests", "--bins", "--no-run"])
     } else {
-        let packages = ["--package=unbox-agent", "--package=unbox-server", "--package=unbox-tests"];
-        let programs = ["--bin=unbox-agent", "--bin=unbox-server", "--bin=demo-dpc"];
-        command(cargo, &[&["build"][..], &packages, &programs].concat())
+        let of = |kind: &str| PROGRAMS.map(|name| format!("--{kind}={name}"));
+        let packages = of("package").into_iter().chain(["--package=unbox-tests".to_owned()]);
+        let programs = of("bin").into_iter().chain(["--bin=demo-dpc".to_owned()]);
+        let mut build = command(cargo, &["build"]);
+        build.args(packages).args(programs);
+        build
     };
     let profile = folder.file_name().context("find the profile")?;
     if profile != "debug" {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -35,8 +36,22 @@ const FORBIDDEN: &[Forbidden] = &[
     },
     Forbidden {
         folder: "agent/src",
-        edges: &["unbox_server", "unbox_tests", "rusqlite", "axum"],
-        reason: "only tests see both sides",
+        edges: &["unbox_server", "unbox_tests", "unbox_station", "ratatui", "rusqlite", "axum"],
+        reason: "only tests see both sides, and a device draws no screen",
+    },
+    Forbidden {
+        folder: "agent/station/src",
+        edges: &[
+            "unbox_server",
+            "unbox_tests",
+            "reqwest",
+            "unbox_agent::install",
+            "unbox_agent::payload",
+            "unbox_agent::report",
+            "unbox_agent::ledger",
+            "unbox_agent::cli",
+        ],
+        reason: "the station uses the agent's ground, and reading and key of a device; nothing of an enrolled one",
     },
     Forbidden {
         folder: "server/src",
@@ -111,6 +126,18 @@ const FORBIDDEN: &[Forbidden] = &[
             "crate::store::tenancy",
         ],
         reason: "a command calls a service; it opens, backs up and restores the store and asks it nothing",
+    },
+    Forbidden {
+        folder: "agent/src/http",
+        edges: &[
+            "crate::boot",
+            "crate::identity",
+            "crate::handshake",
+            "crate::payload",
+            "crate::report",
+            "crate::ledger",
+        ],
+        reason: "the HTTP client lies below the stages",
     },
     Forbidden {
         folder: "agent/src/install",
@@ -197,10 +224,54 @@ fn a_context_calls_those_before_it_by_what_they_offer() {
 }
 
 #[test]
+fn the_agents_modules_import_each_other_in_no_circle() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("agent/src");
+    let mut imported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in rust_files(&sources) {
+        let module = file.strip_prefix(&sources).unwrap().iter().next().unwrap().to_str().unwrap();
+        let module = module.trim_end_matches(".rs");
+        let text = fs::read_to_string(&file).unwrap();
+        let others = imports(&text).into_iter().filter_map(|(_, path)| {
+            let name = path.strip_prefix("crate::")?.split("::").next()?.to_owned();
+            (name != module).then_some(name)
+        });
+        imported.entry(module.to_owned()).or_default().extend(others);
+    }
+    assert!(imported.get("driver").is_some_and(|others| others.contains("handshake")), "{imported:?}");
+    assert_eq!(circles(imported), BTreeMap::new());
+}
+
+/// Removes modules that import no other, or that no other imports, until only circles are left.
+fn circles(mut imported: BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
+    loop {
+        let names: BTreeSet<String> = imported.keys().cloned().collect();
+        for others in imported.values_mut() {
+            others.retain(|name| names.contains(name));
+        }
+        let needed: BTreeSet<String> = imported.values().flatten().cloned().collect();
+        imported.retain(|name, others| !others.is_empty() && needed.contains(name));
+        if imported.len() == names.len() {
+            return imported;
+        }
+    }
+}
+
+#[test]
+fn a_circle_is_told_from_a_chain() {
+    let row = |name: &str, others: &[&str]| {
+        (name.to_owned(), others.iter().map(|&other| other.to_owned()).collect::<BTreeSet<_>>())
+    };
+    let modules = [row("a", &["b"]), row("b", &["c"]), row("c", &["b", "d"]), row("d", &[])];
+    assert_eq!(circles(modules.into()), [row("b", &["c"]), row("c", &["b"])].into());
+}
+
+#[test]
 fn the_scanner_sees_grouped_and_inline_paths() {
     let text = "use std::{fs, path::{Path, PathBuf}};\n// use std::net;\nlet x = tokio::spawn(y);\n";
     let paths: Vec<String> = imports(text).into_iter().map(|(_, path)| path).collect();
     assert_eq!(paths, ["std::fs", "std::path::Path", "std::path::PathBuf", "tokio::spawn"]);
+    let text = "#[cfg(test)]\nmod fixtures;\nuse std::io;\n#[cfg(test)]\nmod tests {\n    use std::env;\n}\n";
+    assert_eq!(imports(text), [(3, "std::io".to_owned())]);
     assert!(
         is_below("std::fs", "std::fs")
             && is_below("std::fs::File", "std::fs")
@@ -226,7 +297,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 /// Every path that a file names, with its line: `use` trees flattened, and `a::b` in code.
 /// What stands below `#[cfg(test)]` may know more, and is left out.
 fn imports(text: &str) -> Vec<(usize, String)> {
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = without_tests(text);
     let mut found = Vec::new();
     let mut tree: Option<(usize, String)> = None;
     for (index, line) in code.lines().enumerate() {
@@ -242,6 +313,24 @@ fn imports(text: &str) -> Vec<(usize, String)> {
         }
     }
     found
+}
+
+/// Leaves out an import or module of a line for tests, and everything from the first block of tests on.
+fn without_tests(text: &str) -> String {
+    let mut code = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == "#[cfg(test)]" {
+            if lines.next().is_none_or(|item| !item.ends_with(';')) {
+                break;
+            }
+            code.push('\n');
+        } else {
+            code.push_str(line);
+        }
+        code.push('\n');
+    }
+    code
 }
 
 fn inline_paths(line: &str) -> impl Iterator<Item = String> {

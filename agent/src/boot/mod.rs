@@ -28,7 +28,10 @@ pub use trust::Trust;
 #[cfg(test)]
 pub(crate) use trust::tests as trust_fixtures;
 
-use crate::clock::TrustedTime;
+use crate::{
+    clock::TrustedTime,
+    http::{ClientSettings, Patience},
+};
 use std::path::PathBuf;
 use unbox_common::timestamp::Timestamp;
 
@@ -58,6 +61,19 @@ impl BootContext {
     #[must_use]
     pub fn time(&self) -> TrustedTime {
         TrustedTime::weigh(crate::clock::system(), crate::clock::build_date(), self.verified_time)
+    }
+
+    /// Returns the settings for a client without a certificate.
+    #[must_use]
+    pub fn client_settings(&self) -> ClientSettings<'_> {
+        ClientSettings {
+            anchors: &self.trust.anchors,
+            time: self.time(),
+            proxy: self.settings.proxy.as_ref(),
+            certificate: None,
+            patience: Patience::default(),
+            pacer: None,
+        }
     }
 }
 

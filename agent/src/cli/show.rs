@@ -155,8 +155,7 @@ fn effective_settings(from: &StartingPoint, layout: &Layout) -> EffectiveSetting
 }
 
 fn read_status_file(path: &Path) -> Option<StatusFile> {
-    let bytes = files::read(path, MAX_STATUS_BYTES).ok()??;
-    serde_json::from_slice(&bytes).ok()
+    files::read_json(path, MAX_STATUS_BYTES).ok()?
 }
 
 fn status_text(status: &Status) -> String {

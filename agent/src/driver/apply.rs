@@ -6,21 +6,21 @@
 //! Whatever the result, it is written in this order: the outcome for the report, the ledger, the marker.
 //! After a power cut between two of them, only the remaining steps are repeated.
 
-use super::{lock::wait_for_lock, session::Session};
+use super::{error::DriverError, lock::wait_for_lock, session::Session};
 use crate::{
     AGENT_VERSION,
     boot::{self, Layout, Trust},
     clock::{self, Stopwatch, TrustedTime},
     console::{Console, Situation},
     entropy::Entropy,
-    failure::{DeviceFault, Failure},
+    failure::Failure,
     files::{self, Lock},
     handover,
     handshake::key_file,
     install::{self, ArtifactDir, InstallError, InstallOutcome, Installer, LostRecord, System},
     ledger::{self, Enrollment, Event, Ledger, Phase, Refused},
     machine::Machine,
-    payload::{self, Requester, accept, io::StoredGrant},
+    payload::{self, GrantError, Requester, accept, io::StoredGrant},
     report::{self, Noted, OutcomeFile},
     text::{chain, plain},
 };
@@ -138,7 +138,7 @@ impl<'a> Applier<'a> {
     /// Reads the grant in the exchange, and deals with it.
     pub(super) fn apply_grant(&mut self) -> Result<Applied, Failure> {
         let stored = match payload::io::read_grant(&self.layout.grant()) {
-            Err(DeviceFault::Damaged { .. }) => {
+            Err(GrantError::Damaged) => {
                 // A damaged grant cannot be installed; the network side asks for another.
                 files::discard(&self.layout.grant())?;
                 let so = "The server is asked for another.";
@@ -180,7 +180,7 @@ impl<'a> Applier<'a> {
         if self.ledger.enrollment().is_some() {
             return Ok(Some(Requester { key_digest: None, nonce: None }));
         }
-        let key = key_file::public_key(&self.layout, self.entropy).map_err(DeviceFault::from)?;
+        let key = key_file::public_key(&self.layout, self.entropy)?;
         Ok(key.map(|key| Requester { key_digest: Some(key.digest()), nonce: None }))
     }
 
@@ -198,7 +198,7 @@ impl<'a> Applier<'a> {
         )]
         let outcome = self.with_installer(|installer| installer.uninstall())?;
         if let InstallOutcome::RolledBack { failure, .. } = outcome {
-            return Err(DeviceFault::ResetFailed { detail: failure.detail }.into());
+            return Err(DriverError::ResetFailed { detail: failure.detail }.into());
         }
         let layout = &self.layout;
         let forgotten = [layout.grant(), layout.pending_grant(), layout.enrollment(), layout.queue()];
@@ -256,11 +256,12 @@ impl<'a> Applier<'a> {
         let artifacts = ArtifactDir(self.layout.artifacts());
         match self.with_installer(|installer| installer.install(payload, &artifacts)) {
             Ok(outcome) => self.conclude(&enrollment, payload.version, digest, outcome),
-            Err(Failure::Device(DeviceFault::Install(error)))
-                if !matches!(error, InstallError::Unfinished(_)) =>
+            Err(failure)
+                if failure
+                    .cause::<InstallError>()
+                    .is_some_and(|error| !matches!(error, InstallError::Unfinished(_))) =>
             {
                 // Nothing was changed: apart from the refusal, the ledger stays as it was.
-                let failure = Failure::from(DeviceFault::Install(error));
                 self.reject(grant.generation, Some(payload.version), digest, &failure)?;
                 self.ledger = match failure.disposition() {
                     Disposition::Retry => before,
@@ -290,8 +291,7 @@ impl<'a> Applier<'a> {
             InstallOutcome::Managed { version } => {
                 let state = self.layout.state();
                 let installed = install::installed_payload(&state)?;
-                let installed =
-                    installed.ok_or(DeviceFault::Damaged { what: "the record of what is installed" })?;
+                let installed = installed.ok_or(DriverError::NoRecord)?;
                 self.record_progress(Progress::BootstrapComplete, None);
                 self.write_outcome(enrollment.generation, grant, Outcome::Managed { version }, false)?;
                 self.record_event(Event::Committed { installed })?;

@@ -9,6 +9,7 @@ use crate::{
     console::Situation,
     failure::Failure,
     handshake::{self, DeviceKey, io::Applicant},
+    http::Refusal,
     report,
 };
 use unbox_common::{identity::HardwareIdentity, protocol::latest::PriorEnrollment};
@@ -29,7 +30,9 @@ pub(super) async fn enroll_anew(
     };
     let granted = match (enroll(context.settings.token.as_ref()).await, &context.settings.spare_token) {
         // For example, the built-in token was revoked and somebody plugged in another one.
-        (Err(failure), Some(spare)) if failure.is_about_the_token() => enroll(Some(spare)).await?,
+        (Err(failure), Some(spare)) if failure.cause().is_some_and(Refusal::is_about_the_token) => {
+            enroll(Some(spare)).await?
+        }
         (tried, _) => tried?,
     };
     handshake::key_file::store_machine(&context.layout, identity)?;

@@ -8,14 +8,12 @@ use crate::{
     AGENT_VERSION,
     boot::BootContext,
     console::{Console, Situation},
-    failure::{DeviceFault, Failure, Rejection},
-    files::{self, FilesError},
-    handshake::{
-        self, CertificateChain, DeviceKey,
-        client::{Client, ClientSettings},
-    },
-    ledger::{self, Event, Ledger, Refused, io::LedgerError},
-    payload::{self, Requester, accept, version_of},
+    failure::Failure,
+    files,
+    handshake::{self, CertificateChain, DeviceKey},
+    http::Client,
+    ledger::{self, Event, Ledger, Refused},
+    payload::{self, GrantError, Rejection, Requester, accept, version_of},
     report::{self, Enrolled, Noted},
     text::{chain, plain},
 };
@@ -46,7 +44,7 @@ pub(super) async fn accept_grant(
             payload::io::store_grant(&context.layout.pending_grant(), grant)?;
             fetch_and_hand_over(session, &context, key, grant, &payload).await
         }
-        Err(rejection) => Err(report_rejection(session, &context, key, grant, rejection).await?),
+        Err(rejection) => Err(report_rejection(session, &context, key, grant, rejection.into()).await?),
     }
 }
 
@@ -60,7 +58,7 @@ pub(super) async fn resume(
     let kept = match payload::io::read_grant(&path) {
         Ok(None) => return Ok(None),
         Ok(Some(kept)) => revalidate(context, key, kept.grant)?,
-        Err(DeviceFault::Damaged { .. }) => None,
+        Err(GrantError::Damaged) => None,
         Err(fault) => return Err(fault.into()),
     };
     if let Some((grant, payload)) = kept {
@@ -98,9 +96,9 @@ async fn fetch_and_hand_over(
     report::io::store_enrolled(layout, &Enrolled::from_grant(grant, session.system_clock()))?;
     session.console.say(Situation::Granted { owner: &grant.owner });
     match fetch(context, payload, Some(&mut session.console)).await {
-        Err(Failure::Rejected(rejection)) => {
+        Err(failure) if failure.cause::<Rejection>().is_some() => {
             files::discard(&pending)?;
-            return Err(report_rejection(session, context, key, grant, rejection).await?);
+            return Err(report_rejection(session, context, key, grant, failure).await?);
         }
         fetched => fetched?,
     }
@@ -125,7 +123,7 @@ async fn fetch(
     mut console: Option<&mut Console>,
 ) -> Result<(), Failure> {
     let server = context.server()?;
-    let client = Client::new(&ClientSettings::of(context))?;
+    let client = Client::new(&context.client_settings())?;
     let mut told = 0;
     let mut progress = |received: u64, total: u64| {
         // In steps of a tenth: a console is not a progress bar.
@@ -172,11 +170,7 @@ pub(super) fn follow_roots(
     let before = context.trust.chain.len();
     context.trust = context.trust.with_newer_roots(roots);
     if context.trust.chain.len() > before {
-        let path = context.layout.fetched_roots();
-        let json = serde_json::to_vec(&context.trust.chain)
-            .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() });
-        let stored = json.and_then(|json| files::replace(&path, &json, files::PRIVATE_FILE));
-        stored?;
+        files::write_json(&context.layout.fetched_roots(), &context.trust.chain)?;
     }
     Ok(context)
 }
@@ -193,7 +187,7 @@ pub(super) fn readable_ledger(context: &BootContext) -> Result<ReadableLedger, F
         Err(error) if error.is_damaged() => {
             return Ok(ReadableLedger { ledger: Ledger::new_after_damage(None), is_damaged: true });
         }
-        read => read.map_err(|error: LedgerError| DeviceFault::from(error))?,
+        read => read?,
     };
     let own = handshake::key_file::machine(&context.layout)?;
     let is_anothers = match (&ledger.machine, &own) {
@@ -214,13 +208,12 @@ async fn report_rejection(
     context: &BootContext,
     key: &DeviceKey,
     grant: &Grant,
-    rejection: Rejection,
+    rejection: Failure,
 ) -> Result<Failure, Failure> {
     let layout = &context.layout;
     let at = Session::now(context);
     let version = version_of(grant);
-    let is_final = rejection.is_about_the_payload();
-    let rejection = Failure::from(rejection);
+    let is_final = rejection.cause().is_some_and(Rejection::is_about_the_payload);
     let detail = plain(&chain(&rejection), MAX_DETAIL_BYTES);
     let refused = version.filter(|_| is_final).map(|version| Refused {
         generation: grant.generation,

@@ -1,12 +1,6 @@
 //! The lock among processes of the privileged side.
 
-use crate::{
-    clock::Stopwatch,
-    failure::{DeviceFault, Failure},
-    files::Lock,
-    install::InstallError,
-    layout::Layout,
-};
+use crate::{clock::Stopwatch, failure::Failure, files::Lock, install::InstallError, layout::Layout};
 use std::time::Duration;
 
 /// The longest wait for another process of the privileged side.
@@ -23,7 +17,7 @@ pub(super) fn wait_for_lock(layout: &Layout) -> Result<Lock, Failure> {
         match Lock::take(&layout.state_lock())? {
             Some(lock) => return Ok(lock),
             None if waited.elapsed() >= LOCK_PATIENCE => {
-                return Err(DeviceFault::Install(InstallError::Busy).into());
+                return Err(InstallError::Busy.into());
             }
             None => std::thread::sleep(LOOK_EVERY),
         }

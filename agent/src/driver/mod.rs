@@ -7,6 +7,7 @@
 
 mod apply;
 mod enroll;
+mod error;
 mod fetch;
 mod lock;
 mod ready;

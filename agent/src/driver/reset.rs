@@ -1,11 +1,11 @@
 //! `reset`: returns the device to its state before enrollment, so that it enrolls again.
 
-use super::{apply::Applier, session::Session, stages::stop};
+use super::{apply::Applier, error::DriverError, session::Session, stages::stop};
 use crate::{
     boot::{BootError, Layout, parse_token},
     console::Situation,
     exit::Exit,
-    failure::{DeviceFault, Failure},
+    failure::Failure,
     files::{self, Attributes, Entry, FilesError, Owner},
     handshake::key_file::{self, make_exchange},
     identity, install, ledger,
@@ -58,7 +58,7 @@ fn validate(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option<
     let context = session.context()?;
     let may_come_by_credential = context.layout.is_running_system();
     if context.settings.server.is_none() && !may_come_by_credential {
-        return Err(DeviceFault::from(BootError::NoServer).into());
+        return Err(BootError::NoServer.into());
     }
     let Some(path) = ticket_file else {
         return Ok(None);
@@ -67,7 +67,7 @@ fn validate(session: &mut Session, ticket_file: Option<&Path>) -> Result<Option<
     let ticket = bytes
         .map(|bytes| Secret::new(String::from_utf8_lossy(&bytes).into_owned()))
         .and_then(|text| parse_token(&text))
-        .ok_or(DeviceFault::NoTicket)?;
+        .ok_or(DriverError::NoTicket)?;
     Ok(Some(ticket))
 }
 
@@ -106,7 +106,7 @@ fn set_newer_records_aside(layout: &Layout, confirm: &mut dyn FnMut(&str) -> boo
         return Ok(());
     }
     if !confirm(&describe_loss(layout, &newer)) {
-        return Err(DeviceFault::NotConfirmed.into());
+        return Err(DriverError::NotConfirmed.into());
     }
     for path in newer {
         files::set_aside(&path, files::NEWER)?;

@@ -10,11 +10,12 @@ use super::{
 use crate::{
     boot::BootContext,
     exit::Exit,
-    failure::{Failure, Misbehaviour, Rejection, TransportError},
+    failure::Failure,
     files,
-    handshake::{self, CertificateChain, DeviceKey},
+    handshake::{self, CertificateChain, DeviceKey, ExchangeError},
+    http::{Refusal, TransportError},
     ledger::{self, Ledger},
-    payload::io::StoredGrant,
+    payload::{Rejection, io::StoredGrant},
     report::{self, Enrolled, NextAction, Standing, next_action},
 };
 use std::time::Duration;
@@ -165,11 +166,8 @@ enum Answer {
 /// restored from a copy, or another authority issues certificates now. The key is known, and may enroll
 /// again.
 fn ends_enrollment(failure: &Failure) -> bool {
-    match failure {
-        Failure::Refused(refusal) => refusal.problem.kind == RefusalKind::ProofRequired,
-        Failure::Transport(error) => matches!(error, TransportError::CertificateRefused(_)),
-        _ => false,
-    }
+    failure.cause::<Refusal>().is_some_and(|refusal| refusal.problem.kind == RefusalKind::ProofRequired)
+        || matches!(failure.cause(), Some(TransportError::CertificateRefused(_)))
 }
 
 /// Sends pending reports, and checks in when it is time.
@@ -193,7 +191,7 @@ async fn report_and_check_in(
         return Ok(Answer::Rest(pause));
     }
     let certificate = CertificateChain::parse(&enrolled.certificate_chain, key.public())
-        .map_err(|_| Misbehaviour::WrongCertificate)?;
+        .map_err(|_| ExchangeError::WrongCertificate)?;
     let client = session.client(context, Some((&certificate, key)))?;
     let server = context.server()?;
     report::io::deliver(layout, server, &client, &mut queue).await?;
@@ -236,7 +234,7 @@ fn store_news(
     };
     if !news.certificate_chain.is_empty() {
         CertificateChain::parse(&news.certificate_chain, key.public())
-            .map_err(|_| Misbehaviour::WrongCertificate)?;
+            .map_err(|_| ExchangeError::WrongCertificate)?;
         enrolled.certificate_chain.clone_from(&news.certificate_chain);
     }
     report::io::store_enrolled(&context.layout, &enrolled)?;

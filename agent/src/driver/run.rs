@@ -2,6 +2,7 @@
 
 use super::{
     apply::{Applied, Applier},
+    error::DriverError,
     round::{self, RoundEnd, When},
     session::Session,
     stages::stop,
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     console::Situation,
     exit::Exit,
-    failure::{DeviceFault, Failure},
+    failure::Failure,
     files, identity,
     ledger::{Ledger, Phase},
     report::{self, OutcomeFile},
@@ -32,8 +33,8 @@ pub(crate) async fn run(session: &mut Session, once: bool) -> Result<Exit, Exit>
     session.console.record_stage("boot");
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
-        Ok(None) => return stop(session, &DeviceFault::Busy.into()),
-        Err(fault) => return stop(session, &fault.into()),
+        Ok(None) => return stop(session, &DriverError::Busy.into()),
+        Err(failure) => return stop(session, &failure),
     };
     let identity = match survey(session).await {
         Ok(identity) => identity,
@@ -83,7 +84,7 @@ async fn take_turn(session: &mut Session, identity: &HardwareIdentity, when: Whe
     let ended = round::perform(session, when, async |_| Ok(identity.clone())).await?;
     let passing = ledger.failed_payload().is_some_and(|failed| failed.disposition == Disposition::Retry);
     let exit = match applied {
-        Ok(Applied::NotManaged) if passing => return Err(DeviceFault::RolledBack.into()),
+        Ok(Applied::NotManaged) if passing => return Err(DriverError::RolledBack.into()),
         Err(failure) if failure.disposition() == Disposition::Retry => return Err(failure),
         Err(failure) => Exit::from_failure(&failure),
         Ok(_) if is_managed => Exit::Done,

@@ -1,18 +1,19 @@
 //! The context shared by all commands, and the wait before a retry.
 
+use super::error::DriverError;
 use crate::{
     boot::{self, BootContext, Layout, Medium, StartingPoint},
     clock::{self, Waits},
     console::{Console, Situation},
     entropy::Entropy,
     exit::Exit,
-    failure::{DeviceFault, Failure},
+    failure::Failure,
     files::{self, FilesError},
     handshake::{
         CertificateChain, DeviceKey,
-        client::{Client, ClientSettings},
         key_file::{self, make_exchange},
     },
+    http::{Client, ClientSettings, Refusal},
     pacer::Pacer,
     retry::{self, Tries},
 };
@@ -80,13 +81,14 @@ impl Session {
         let random = self.entropy.number().unwrap_or(u64::MAX);
         let pause = retry::pause(failure.disposition(), self.tries.failures(), random, failure.hint())
             .map(|pause| pause.min(failure.longest_pause()));
-        if failure.asks_for_a_token() {
+        let asks_for_a_token = failure.cause().is_some_and(Refusal::asks_for_a_token);
+        if asks_for_a_token {
             self.print_new_media(boot::io::media(&self.from).0);
         }
         match pause {
             Some(pause) if !self.tries.are_used_up() => {
                 self.console.say(Situation::Waiting { failure, pause, identity });
-                if failure.asks_for_a_token() {
+                if asks_for_a_token {
                     self.wait_for_medium(pause).await;
                 } else {
                     self.sleep(pause).await;
@@ -128,14 +130,16 @@ impl Session {
         &self,
         context: &BootContext,
         certificate: Option<(&CertificateChain, &DeviceKey)>,
-    ) -> Result<Client, DeviceFault> {
-        let of_context = ClientSettings::of(context);
-        Client::new(&ClientSettings { certificate, pacer: Some(&self.pacer), ..of_context })
+    ) -> Result<Client, Failure> {
+        let certificate = certificate.map(|(chain, key)| chain.certified_key(key)).transpose()?;
+        let pacer = Some(&self.pacer);
+        let of_context = context.client_settings();
+        Ok(Client::new(&ClientSettings { certificate: certificate.as_ref(), pacer, ..of_context })?)
     }
 
     /// Makes sure that no other process of the network side is active, and that files written to the
     /// exchange belong to its owner. The lock is held until dropped.
-    pub(super) fn lock_exchange(&mut self) -> Result<Option<File>, DeviceFault> {
+    pub(super) fn lock_exchange(&mut self) -> Result<Option<File>, Failure> {
         if make_exchange(&self.layout)? {
             let so = "The device enrolls again, with a new key.";
             self.console.say(Situation::StateDamaged { what: "The folder of the network side", so });
@@ -144,7 +148,7 @@ impl Session {
         let owner =
             exchange.metadata().map_err(|source| FilesError::Read { path: exchange.clone(), source })?;
         if owner.uid() != nix::unistd::geteuid().as_raw() {
-            return Err(DeviceFault::NotOwner(exchange));
+            return Err(DriverError::NotOwner(exchange).into());
         }
         let (file, _) = files::open_growing(&self.layout.exchange_lock(), files::PRIVATE_FILE)?;
         Ok(file.try_lock().is_ok().then_some(file))

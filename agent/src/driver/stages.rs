@@ -2,6 +2,7 @@
 
 use super::{
     apply::{Applied, Applier},
+    error::DriverError,
     round::{self, RoundEnd, When},
     session::Session,
     state::NetworkSide,
@@ -10,7 +11,7 @@ use crate::{
     boot::{self, Found},
     console::Situation,
     exit::Exit,
-    failure::{DeviceFault, Failure},
+    failure::Failure,
     files::{self, FilesError},
     identity, ledger,
     machine::Machine,
@@ -27,15 +28,15 @@ pub(crate) async fn identity(session: &mut Session) -> Result<Exit, Exit> {
     match handed_over {
         Ok(identity) => match mark_machine(session, &identity).and_then(|()| check_exchange(session)) {
             Ok(()) => Ok(Exit::Done),
-            Err(fault) => stop(session, &fault.into()),
+            Err(failure) => stop(session, &failure),
         },
-        Err(error) => stop(session, &DeviceFault::from(error).into()),
+        Err(error) => stop(session, &error.into()),
     }
 }
 
 /// Marks a machine that is not the enrolled one, so that the handshake runs despite the enrollment on the
 /// disk.
-fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), DeviceFault> {
+fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), Failure> {
     let path = session.layout.other_machine_marker();
     let enrolled = ledger::io::read(&session.layout).ok().and_then(|ledger| ledger.machine);
     if enrolled.is_some_and(|machine| machine.is_other_than(&Machine::from_identity(identity))) {
@@ -48,10 +49,10 @@ fn mark_machine(session: &Session, identity: &HardwareIdentity) -> Result<(), De
 
 /// Checks that nothing else is in the place of the exchange folder. Only root could put it right, and this
 /// stage writes nothing there; systemd does not even start the others then.
-fn check_exchange(session: &Session) -> Result<(), DeviceFault> {
+fn check_exchange(session: &Session) -> Result<(), Failure> {
     let exchange = session.layout.exchange();
     if exchange.symlink_metadata().is_ok() && !exchange.is_dir() {
-        return Err(DeviceFault::NoExchange(exchange));
+        return Err(DriverError::NoExchange(exchange).into());
     }
     Ok(())
 }
@@ -80,7 +81,7 @@ pub(crate) async fn handshake(session: &mut Session) -> Result<Exit, Exit> {
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(exit_at_rest(session, "Another process of the agent is at work.")),
-        Err(fault) => return stop(session, &fault.into()),
+        Err(failure) => return stop(session, &failure),
     };
     if let Err(failure) = bind_key(session) {
         return stop(session, &failure);
@@ -116,7 +117,7 @@ pub(crate) async fn install(session: &mut Session) -> Result<Exit, Exit> {
             Ok((Applied::Managed, _)) => session.tries.succeed(),
             Ok((Applied::Nothing, _)) => return Ok(Exit::Done),
             Ok((Applied::NotManaged, Some(Disposition::Retry))) => {
-                session.wait_for_retry(&DeviceFault::RolledBack.into(), None).await?;
+                session.wait_for_retry(&DriverError::RolledBack.into(), None).await?;
             }
             Ok((Applied::NotManaged, _)) => return Ok(Exit::Administrator),
             Err(failure) if failure.disposition() == Disposition::Retry && !failure.needs_a_new_process() => {
@@ -132,9 +133,9 @@ pub(crate) async fn report(session: &mut Session, when: When) -> Result<Exit, Ex
     let _lock = match session.lock_exchange() {
         Ok(Some(lock)) => lock,
         // A unit's round is done by the other process; a person's question to the server is not.
-        Ok(None) if when == When::AtOnce => return stop(session, &DeviceFault::Busy.into()),
+        Ok(None) if when == When::AtOnce => return stop(session, &DriverError::Busy.into()),
         Ok(None) => return Ok(exit_at_rest(session, "Another process of the agent is at work.")),
-        Err(fault) => return stop(session, &fault.into()),
+        Err(failure) => return stop(session, &failure),
     };
     if let Err(failure) = bind_key(session) {
         return stop(session, &failure);

@@ -1,6 +1,7 @@
 //! The client certificate that a server issued for this device's key.
 
-use rustls::pki_types::CertificateDer;
+use super::{DeviceKey, KeyError};
+use rustls::{pki_types::CertificateDer, sign::CertifiedKey};
 use unbox_common::{bytes::Bytes, timestamp::Timestamp, trust::DevicePublicKey};
 use x509_parser::parse_x509_certificate;
 
@@ -83,15 +84,20 @@ impl CertificateChain {
         self.not_after.duration_since(now) < life / 3
     }
 
-    pub(super) fn tls_chain(&self) -> Vec<CertificateDer<'static>> {
-        self.chain.iter().map(|certificate| CertificateDer::from(certificate.0.clone())).collect()
+    /// Returns chain and key for TLS client authentication.
+    ///
+    /// # Errors
+    /// [`KeyError::Tpm`] if the TPM cannot remake the key.
+    pub fn certified_key(&self, key: &DeviceKey) -> Result<CertifiedKey, KeyError> {
+        let chain = self.chain.iter().map(|certificate| CertificateDer::from(certificate.0.clone()));
+        Ok(CertifiedKey::new(chain.collect(), key.tls_key()?))
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{entropy::Entropy, handshake::DeviceKey};
+    use crate::entropy::Entropy;
     use std::time::Duration;
 
     /// Makes a self-signed certificate for a device's key, valid between the two times.

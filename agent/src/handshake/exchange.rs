@@ -1,8 +1,11 @@
 //! The exchange itself, without any I/O: the order of messages, and the required content of each.
 
 use super::CertificateChain;
-use crate::{AGENT_VERSION, failure::Misbehaviour};
-use serde::de::DeserializeOwned;
+use crate::{
+    AGENT_VERSION,
+    failure::{Diagnose, advice},
+    http::{Misbehaviour, read},
+};
 use unbox_common::{
     bytes::{Bytes, Nonce},
     digest::Sha256,
@@ -15,6 +18,7 @@ use unbox_common::{
         limits::MAX_TICKET_BYTES,
         transcript::transcript,
     },
+    refusal::Disposition,
     secret::Secret,
     trust::{DeviceKeySignature, DevicePublicKey},
 };
@@ -104,22 +108,58 @@ impl Start {
     }
 }
 
+/// The server's answer does not fit the exchange.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The answer could not be read.
+    #[error(transparent)]
+    Answer(#[from] Misbehaviour),
+    /// The server asked for a proof that the device did not offer.
+    #[error("the server asks for the proof {0}, which this device did not offer")]
+    ProofNotOffered(&'static str),
+    /// The server asked for the proof `tpm` without a credential to open.
+    #[error("the server asks for the TPM, and gives it nothing to open")]
+    NoCredential,
+    /// The server issued a certificate for another key.
+    #[error("the server issued a certificate that is not for this device's key")]
+    WrongCertificate,
+}
+
+impl Diagnose for ExchangeError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Answer(error) => error.kind(),
+            Self::ProofNotOffered(_) => "proof_not_offered",
+            Self::NoCredential => "no_credential",
+            Self::WrongCertificate => "wrong_certificate",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+
+    fn advice(&self) -> &'static str {
+        advice::MISBEHAVED
+    }
+}
+
 impl AwaitChallenge {
     /// Handles the server's challenge.
     ///
     /// # Errors
-    /// [`Misbehaviour`] if it cannot be parsed, or asks for a proof that was not offered.
-    pub fn handle(self, answer: &[u8]) -> Result<Prove, Misbehaviour> {
+    /// [`ExchangeError`] if it cannot be parsed, or asks for a proof that was not offered.
+    pub fn handle(self, answer: &[u8]) -> Result<Prove, ExchangeError> {
         let challenge: Challenge = read("challenge", answer)?;
         if challenge.ticket.0.len() > MAX_TICKET_BYTES {
-            return Err(Misbehaviour::TooLarge { limit: MAX_TICKET_BYTES });
+            return Err(Misbehaviour::TooLarge { limit: MAX_TICKET_BYTES }.into());
         }
         if !self.proofs.contains(&challenge.proof) {
-            return Err(Misbehaviour::ProofNotOffered(challenge.proof.name()));
+            return Err(ExchangeError::ProofNotOffered(challenge.proof.name()));
         }
         let credential = challenge.tpm.filter(|_| challenge.proof == ProofKind::Tpm);
         if credential.is_none() && challenge.proof == ProofKind::Tpm {
-            return Err(Misbehaviour::NoCredential);
+            return Err(ExchangeError::NoCredential);
         }
         let transcript = transcript(self.hello, challenge.ticket.as_ref(), &challenge.nonce, challenge.proof);
         // The token is sent only to a server that asks for it.
@@ -166,11 +206,11 @@ impl AwaitGrant {
     /// Handles the server's grant. The payload in it is not verified yet.
     ///
     /// # Errors
-    /// [`Misbehaviour`] if it cannot be parsed, or its certificate is not for this device's key.
-    pub fn handle(self, answer: &[u8]) -> Result<Granted, Misbehaviour> {
+    /// [`ExchangeError`] if it cannot be parsed, or its certificate is not for this device's key.
+    pub fn handle(self, answer: &[u8]) -> Result<Granted, ExchangeError> {
         let grant: Grant = read("grant", answer)?;
         let certificate = CertificateChain::parse(&grant.certificate_chain, &self.key)
-            .map_err(|_| Misbehaviour::WrongCertificate)?;
+            .map_err(|_| ExchangeError::WrongCertificate)?;
         Ok(Granted { grant, certificate, nonce: self.nonce })
     }
 }
@@ -193,11 +233,6 @@ impl Granted {
     pub const fn nonce(&self) -> Nonce {
         self.nonce
     }
-}
-
-/// Parses a message.
-pub(crate) fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Misbehaviour> {
-    serde_json::from_slice(bytes).map_err(|source| Misbehaviour::Unreadable { what, source })
 }
 
 #[cfg(test)]
@@ -279,7 +314,7 @@ mod tests {
         for proof in ["token", "tpm"] {
             let (_, next) = start(None).1.hello().unwrap();
             let refused = next.handle(&challenge(proof)).unwrap_err();
-            assert!(matches!(refused, Misbehaviour::ProofNotOffered(_)), "{refused}");
+            assert!(matches!(refused, ExchangeError::ProofNotOffered(_)), "{refused}");
         }
     }
 
@@ -299,6 +334,6 @@ mod tests {
     fn a_certificate_for_another_key_is_refused() {
         let (_, _, next) = proved(None, "identifiers");
         let refused = next.handle(golden_grant().to_string().as_bytes()).unwrap_err();
-        assert!(matches!(refused, Misbehaviour::WrongCertificate), "{refused}");
+        assert!(matches!(refused, ExchangeError::WrongCertificate), "{refused}");
     }
 }

@@ -1,11 +1,12 @@
 //! One attempt at the exchange.
 
-use super::{DeviceKey, Granted, KeyError, Start, client::Client};
+use super::{DeviceKey, Granted, KeyError, Start};
 use crate::{
     boot::{self, BootContext, Layout, Token},
     entropy::Entropy,
-    failure::{DeviceFault, Failure, Misbehaviour},
-    files,
+    failure::Failure,
+    files::{self, FilesError},
+    http::{Client, Misbehaviour},
 };
 use unbox_common::{
     identity::HardwareIdentity,
@@ -66,7 +67,7 @@ pub async fn enroll(
     Ok(next.handle(&grant)?)
 }
 
-fn reset_ticket(layout: &Layout) -> Result<Option<Secret>, DeviceFault> {
+fn reset_ticket(layout: &Layout) -> Result<Option<Secret>, FilesError> {
     // A malformed ticket is not sent: the server then says what it needs instead.
     let bytes = match files::read(&layout.reset_ticket(), MAX_TOKEN_BYTES as u64 + 2) {
         Err(error) if error.is_not_a_document() => None,

@@ -3,8 +3,9 @@
 
 use crate::{
     entropy::{Entropy, NoEntropy},
+    failure::Diagnose,
     files::FilesError,
-    tpm::{TpmError, TpmKey},
+    tpm::{self, TpmError, TpmKey},
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use rustls::{
@@ -16,6 +17,7 @@ use rustls::{
 use std::{fmt, path::PathBuf, sync::Arc};
 use unbox_common::{
     bytes::{FixedBytes, to_base64},
+    refusal::Disposition,
     secret::Secret,
     trust::{DeviceKeySignature, DevicePublicKey, NotADeviceKey},
 };
@@ -53,6 +55,45 @@ pub enum KeyError {
     /// There is no TPM, although the settings require one.
     #[error("this device has no TPM, and its settings ask for one: change `tpm` in /etc/unbox/agent.toml")]
     NoTpm,
+}
+
+impl Diagnose for KeyError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::NotAKey(_) | Self::Exposed(_) | Self::Damaged(_) | Self::Unreadable(_) => "key_unusable",
+            Self::Files(error) => error.kind(),
+            Self::Generate(error) | Self::Sign(error) => error.kind(),
+            Self::Tpm(error) => error.kind(),
+            Self::NoTpm => "no_tpm",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::NotAKey(_) | Self::Exposed(_) => Disposition::Fatal,
+            Self::Damaged(_) | Self::Unreadable(_) | Self::NoTpm => Disposition::WaitForAdministrator,
+            Self::Files(error) => error.disposition(),
+            Self::Generate(error) | Self::Sign(error) => error.disposition(),
+            Self::Tpm(error) => error.disposition(),
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::NotAKey(_) | Self::Exposed(_) | Self::Damaged(_) | Self::Unreadable(_) => {
+                "The key of this device cannot be used. Put the right one back, or have a new one made with \
+                 `unbox-agent reset`."
+            }
+            Self::Files(error) => error.advice(),
+            Self::Generate(error) | Self::Sign(error) => error.advice(),
+            Self::Tpm(error) => error.advice(),
+            Self::NoTpm => tpm::UNUSABLE,
+        }
+    }
+
+    fn needs_a_new_process(&self) -> bool {
+        matches!(self, Self::Tpm(error) if error.needs_a_new_process())
+    }
 }
 
 /// The private half of the device's identity: ECDSA P-256.
@@ -233,6 +274,8 @@ impl fmt::Debug for DeviceKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Failure;
+    use std::io;
 
     #[test]
     fn a_key_survives_its_file_and_signs() {
@@ -260,5 +303,26 @@ mod tests {
         for bad in ["", "garbage", ed25519] {
             assert!(DeviceKey::from_pem(bad.as_bytes(), &Entropy::system()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_key_that_the_disk_has_no_room_for_is_no_unusable_key() {
+        let unwritten = |kind: io::ErrorKind| {
+            let path = PathBuf::from("device.key");
+            Failure::from(KeyError::from(FilesError::Write { path, source: kind.into() }))
+        };
+        for (failure, kind, disposition) in [
+            (unwritten(io::ErrorKind::StorageFull), "disk_full", Disposition::WaitForAdministrator),
+            (
+                unwritten(io::ErrorKind::ReadOnlyFilesystem),
+                "storage_failed",
+                Disposition::WaitForAdministrator,
+            ),
+            (KeyError::Generate(NoEntropy).into(), "no_entropy", Disposition::Retry),
+            (KeyError::NotAKey("device.key".into()).into(), "key_unusable", Disposition::Fatal),
+        ] {
+            assert_eq!((failure.kind(), failure.disposition()), (kind, disposition));
+        }
+        assert!(unwritten(io::ErrorKind::StorageFull).advice().contains("full"));
     }
 }

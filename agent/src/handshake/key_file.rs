@@ -104,8 +104,7 @@ pub fn machine(layout: &Layout) -> Result<Option<Machine>, FilesError> {
 /// [`FilesError`].
 pub fn store_machine(layout: &Layout, identity: &HardwareIdentity) -> Result<(), FilesError> {
     let path = layout.machine();
-    let json = serde_json::to_vec(&Machine::from_identity(identity))
-        .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() })?;
+    let json = files::to_json(&path, &Machine::from_identity(identity))?;
     let exchange = layout.exchange();
     let owner = exchange.metadata().map_err(|source| FilesError::Read { path: exchange, source })?;
     let owner = Some(Owner { uid: owner.uid(), gid: owner.gid() });

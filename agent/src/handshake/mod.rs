@@ -8,21 +8,17 @@
 //! ```
 //!
 //! Nothing of it is stored: after a power cut, the exchange starts again with a new nonce. It takes two
-//! round trips on one connection. [`client`] is the only HTTP client, [`key_file`] the file of the
-//! device's key, and [`io`] one attempt.
+//! round trips on one connection. [`key_file`] is the file of the device's key, and [`io`] one attempt.
 
 mod certificate;
-pub mod client;
 mod exchange;
 pub mod io;
 mod key;
 pub mod key_file;
 
 pub use certificate::{CertificateChain, InvalidCertificate};
-pub use exchange::{AwaitChallenge, AwaitGrant, Granted, Prove, Start};
+pub use exchange::{AwaitChallenge, AwaitGrant, ExchangeError, Granted, Prove, Start};
 pub use key::{DeviceKey, KeyError};
-
-pub(crate) use exchange::read;
 
 #[cfg(test)]
 pub(crate) use certificate::tests::{certificate as certificate_of, certificate_of_spki};

@@ -5,7 +5,11 @@ use super::{
     io::{ArchiveError, ArtifactError, SystemError},
     record::UnusableDocument,
 };
-use crate::{files::FilesError, programs::ProgramError};
+use crate::{
+    failure::{Diagnose, advice},
+    files::FilesError,
+    programs::ProgramError,
+};
 use std::{error::Error, io, path::PathBuf};
 use unbox_common::refusal::Disposition;
 
@@ -97,6 +101,26 @@ pub enum InstallError {
     /// The device lost power, or the agent crashed, too many times.
     #[error("the installation was interrupted {0} times")]
     Interrupted(usize),
+}
+
+impl Diagnose for InstallError {
+    fn kind(&self) -> &'static str {
+        Self::kind(self)
+    }
+
+    fn disposition(&self) -> Disposition {
+        Self::disposition(self)
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.reason() {
+            reason if reason.row().1 == Fault::Payload => advice::UNINSTALLABLE,
+            _ if self.is_newer() => advice::NEWER,
+            Reason::NoSpace => advice::DISK_FULL,
+            Reason::Busy => advice::BUSY,
+            _ => advice::STATE,
+        }
+    }
 }
 
 /// The closed set of reasons in reports.

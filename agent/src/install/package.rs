@@ -5,7 +5,7 @@
 //! then.
 
 use super::TargetError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use unbox_common::{
     path::{RelativePath, SafePath},
     protected::{self, Reach},
@@ -139,12 +139,17 @@ impl PackagePlaces {
 
     /// Adds a file, which must not be in the same place as another one.
     pub(crate) fn add_file(&mut self, place: SafePath, name: SafePath) -> Result<(), TargetError> {
-        match self.files.insert(place.clone(), name.clone()) {
-            Some(other) if other != name => {
+        match self.files.entry(place) {
+            Entry::Occupied(there) if *there.get() != name => {
+                let (other, place) = (there.get(), there.key());
                 let why = format!("{other} and {name} are one place on this device, {place}");
                 Err(TargetError::PackageUnfit { package: self.package.clone(), why })
             }
-            _ => Ok(()),
+            Entry::Occupied(_) => Ok(()),
+            Entry::Vacant(free) => {
+                free.insert(name);
+                Ok(())
+            }
         }
     }
 
@@ -287,9 +292,15 @@ mod tests {
             Some(rest) => parse(&format!("/usr/lib/{rest}")),
             None => parse(path),
         };
-        files.iter().for_each(|path| places.add_file(place(path), parse(path)).unwrap());
-        directories.iter().for_each(|path| places.add_directory(place(path), parse(path)));
-        exclusive.iter().for_each(|path| places.add_exclusive(place(path)));
+        for path in files {
+            places.add_file(place(path), parse(path)).unwrap();
+        }
+        for path in directories {
+            places.add_directory(place(path), parse(path));
+        }
+        for path in exclusive {
+            places.add_exclusive(place(path));
+        }
         places
     }
 

@@ -6,22 +6,20 @@
 use super::{Floor, Ledger, LedgerUnreadable, MAX_LEDGER_BYTES, floor::MAX_FLOOR_BYTES};
 use crate::{
     AGENT_VERSION,
+    failure::{Diagnose, advice},
     files::{self, FilesError},
-    handover::{self, HandoverError},
+    handover,
     layout::Layout,
 };
 use std::path::PathBuf;
-use unbox_common::timestamp::Timestamp;
+use unbox_common::{refusal::Disposition, timestamp::Timestamp};
 
 /// The reason why a ledger is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The ledger could not be read.
+    /// The ledger could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The ledger could not be written.
-    #[error(transparent)]
-    Handover(#[from] HandoverError),
     /// The file's content is not a ledger for this agent.
     #[error("{} cannot be used", path.display())]
     Unreadable {
@@ -33,17 +31,25 @@ pub enum LedgerError {
     },
 }
 
-impl LedgerError {
-    /// Returns the short name for reports and the console.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
+impl Diagnose for LedgerError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Unreadable { source: LedgerUnreadable::Damaged(_), .. } => "ledger_damaged",
             Self::Unreadable { source: LedgerUnreadable::Newer(_), .. } => "ledger_newer",
-            Self::Files(_) | Self::Handover(_) => "storage_failed",
+            Self::Files(_) => "storage_failed",
         }
     }
 
+    fn disposition(&self) -> Disposition {
+        if self.is_newer() { Disposition::Fatal } else { Disposition::WaitForAdministrator }
+    }
+
+    fn advice(&self) -> &'static str {
+        if self.is_newer() { advice::NEWER } else { advice::STATE }
+    }
+}
+
+impl LedgerError {
     /// Returns true if a newer agent wrote the ledger, so that this one must leave it alone.
     #[must_use]
     pub const fn is_newer(&self) -> bool {
@@ -120,8 +126,7 @@ pub fn write(layout: &Layout, ledger: &Ledger) -> Result<(), LedgerError> {
     if let Some(floor) = &ledger.floor {
         handover::write(layout, &layout.floor(), floor)?;
     }
-    handover::write(layout, &layout.ledger(), ledger)?;
-    Ok(())
+    Ok(handover::write(layout, &layout.ledger(), ledger)?)
 }
 
 /// Returns the latest time from a verified source; if the ledger is damaged, the floor's.

@@ -2,6 +2,7 @@
 //! fit is an error, never a guess.
 
 use super::{Cause, Enrollment, Failed, Floor, Ledger, Phase, Refused};
+use crate::failure::{Diagnose, advice};
 use unbox_common::{digest::Sha256, protocol::latest::Installed, refusal::Disposition, timestamp::Timestamp};
 
 /// An event in a device's ledger.
@@ -50,6 +51,20 @@ pub struct IllegalTransition {
     pub from: &'static str,
     /// The event.
     pub attempted: &'static str,
+}
+
+impl Diagnose for IllegalTransition {
+    fn kind(&self) -> &'static str {
+        "ledger_transition"
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+
+    fn advice(&self) -> &'static str {
+        advice::STATE
+    }
 }
 
 impl Ledger {

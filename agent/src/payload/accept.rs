@@ -1,6 +1,7 @@
 //! The decision whether a grant holds a payload that this device may install now.
 
-use crate::{boot::Trust, clock, failure::Rejection, ledger::Ledger};
+use super::Rejection;
+use crate::{boot::Trust, clock, ledger::Ledger};
 use unbox_common::{
     bytes::Nonce,
     digest::Sha256,

@@ -1,6 +1,6 @@
 //! An artifact during its download: the offset to resume at, and the checks of size and digest.
 
-use crate::failure::{Misbehaviour, Rejection};
+use super::{ArtifactHostError, Rejection};
 use unbox_common::{
     digest::{Hasher, Sha256},
     payload::Artifact,
@@ -71,7 +71,7 @@ impl Incoming {
             {
                 from
             }
-            _ => return Err(AnswerError::Misbehaved(Misbehaviour::WrongRange)),
+            _ => return Err(AnswerError::Host(ArtifactHostError::WrongRange)),
         };
         match answer.length {
             Some(length) if length != self.size - start => Err(AnswerError::Rejected(self.wrong_size())),
@@ -98,7 +98,7 @@ pub(super) struct Announced<'a> {
 /// The reason not to read an answer.
 #[derive(Debug)]
 pub(super) enum AnswerError {
-    Misbehaved(Misbehaviour),
+    Host(ArtifactHostError),
     Rejected(Rejection),
 }
 

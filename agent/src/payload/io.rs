@@ -4,12 +4,15 @@
 //! Socket and disk do not wait for each other: one task reads and decrypts, a thread hashes and writes,
 //! and a few buffers travel between them.
 
-use super::incoming::{Announced, AnswerError, Incoming};
+use super::{
+    ArtifactHostError, GrantError, Rejection, StorageError,
+    incoming::{Announced, AnswerError, Incoming},
+};
 use crate::{
     boot::{Layout, Server},
-    failure::{DeviceFault, Failure, Misbehaviour, Rejection, TransportError},
+    failure::Failure,
     files::{self, FilesError},
-    handshake::client::{Client, transport_error},
+    http::{Client, Misbehaviour, Refusal, transport_error},
 };
 use reqwest::{
     Response, StatusCode,
@@ -84,18 +87,17 @@ pub struct StoredGrant {
 /// Reads a grant; `None` if there is none.
 ///
 /// # Errors
-/// [`DeviceFault::Damaged`] if the file is not a grant.
-pub fn read_grant(path: &Path) -> Result<Option<StoredGrant>, DeviceFault> {
-    const DAMAGED: DeviceFault = DeviceFault::Damaged { what: "the grant in the exchange" };
+/// [`GrantError::Damaged`] if the file is not a grant.
+pub fn read_grant(path: &Path) -> Result<Option<StoredGrant>, GrantError> {
     let bytes = match files::read(path, MAX_STORED_GRANT_BYTES) {
         Ok(None) => return Ok(None),
         Ok(Some(bytes)) => bytes,
-        Err(error) if error.is_not_a_document() => return Err(DAMAGED),
+        Err(error) if error.is_not_a_document() => return Err(GrantError::Damaged),
         Err(error) => return Err(error.into()),
     };
     match serde_json::from_slice(&bytes) {
         Ok(grant) => Ok(Some(StoredGrant { grant, digest: Sha256::of(&bytes) })),
-        Err(_) => Err(DAMAGED),
+        Err(_) => Err(GrantError::Damaged),
     }
 }
 
@@ -104,9 +106,7 @@ pub fn read_grant(path: &Path) -> Result<Option<StoredGrant>, DeviceFault> {
 /// # Errors
 /// [`FilesError`].
 pub fn store_grant(path: &Path, grant: &Grant) -> Result<(), FilesError> {
-    let json = serde_json::to_vec(grant)
-        .map_err(|error| FilesError::Write { path: path.to_owned(), source: error.into() })?;
-    files::replace(path, &json, files::PRIVATE_FILE)
+    files::write_json(path, grant)
 }
 
 /// Removes artifacts that none of these payloads names.
@@ -159,18 +159,17 @@ impl Source {
     /// Requests the bytes of an artifact, starting at `from`.
     async fn open(&self, client: &Client, artifact: &Artifact, from: u64) -> Result<Response, Failure> {
         let answered = client.fetch(self.url.clone(), from, artifact.size - from).await;
-        answered.map_err(|error| match error {
-            Failure::Refused(refusal) if !self.is_server => {
-                let (digest, status) = (artifact.sha256, refusal.problem.status);
-                TransportError::ArtifactHost { digest, status }.into()
+        answered.map_err(|error| match error.cause::<Refusal>() {
+            Some(refusal) if !self.is_server => {
+                ArtifactHostError::Status { digest: artifact.sha256, status: refusal.problem.status }.into()
             }
-            error => error,
+            _ => error,
         })
     }
 }
 
 /// Fails before the first byte is fetched, if there is no room for the last one.
-fn check_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), DeviceFault> {
+fn check_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), StorageError> {
     let missing = artifacts.iter().map(|artifact| {
         let length = |path: PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
         let there = length(folder.join(artifact.sha256.to_string()));
@@ -182,10 +181,10 @@ fn check_room(folder: &Path, artifacts: &[&Artifact]) -> Result<(), DeviceFault>
         return Ok(());
     }
     let needed = missing.saturating_add(RESERVE_BYTES);
-    let disk = nix::sys::statvfs::statvfs(folder).map_err(|errno| DeviceFault::Artifact(errno.into()))?;
+    let disk = nix::sys::statvfs::statvfs(folder).map_err(|errno| StorageError::Artifact(errno.into()))?;
     let free = disk.blocks_available().saturating_mul(disk.fragment_size());
     if free < needed {
-        return Err(DeviceFault::DiskFull { needed, free });
+        return Err(StorageError::DiskFull { needed, free });
     }
     Ok(())
 }
@@ -207,14 +206,14 @@ async fn fetch(
     let tried = download(client, source, artifact, growing, progress).await;
     let tried = match tried {
         // The bytes kept from an earlier try were wrong: fetch once more, from the beginning.
-        Err(Failure::Rejected(Rejection::ArtifactDigest { .. })) if resumed => {
+        Err(error) if resumed && matches!(error.cause(), Some(Rejection::ArtifactDigest { .. })) => {
             files::remove(&part)?;
             let growing = Growing::open(&part, artifact).await?;
             download(client, source, artifact, growing, progress).await
         }
         tried => tried,
     };
-    if let Err(Failure::Rejected(_)) = tried {
+    if tried.as_ref().is_err_and(|error| error.cause::<Rejection>().is_some()) {
         files::remove(&part)?;
     }
     tried?;
@@ -223,7 +222,7 @@ async fn fetch(
 }
 
 /// Returns true if a complete file is the artifact. A wrong one is removed: the disk has damaged it.
-async fn is_present(path: &Path, artifact: &Artifact) -> Result<bool, DeviceFault> {
+async fn is_present(path: &Path, artifact: &Artifact) -> Result<bool, Failure> {
     if !path.exists() {
         return Ok(false);
     }
@@ -243,15 +242,15 @@ struct Growing {
 
 impl Growing {
     /// Opens the file and hashes its content; a file longer than the artifact is started over.
-    async fn open(path: &Path, artifact: &Artifact) -> Result<Self, DeviceFault> {
+    async fn open(path: &Path, artifact: &Artifact) -> Result<Self, Failure> {
         let (path, artifact) = (path.to_owned(), artifact.clone());
-        run_blocking(move || -> Result<Self, DeviceFault> {
+        run_blocking(move || -> Result<Self, Failure> {
             let (file, length) = files::open_growing(&path, files::PRIVATE_FILE)?;
             let mut growing = Self { file, incoming: Incoming::new(&artifact) };
             if length > artifact.size {
-                growing.restart().map_err(DeviceFault::Artifact)?;
+                growing.restart().map_err(StorageError::Artifact)?;
             } else if length > 0 {
-                growing.hash(&path, length).map_err(DeviceFault::Artifact)?;
+                growing.hash(&path, length).map_err(StorageError::Artifact)?;
             }
             Ok(growing)
         })
@@ -276,7 +275,7 @@ impl Growing {
     /// Checks and stores the next bytes.
     fn store(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.incoming.push(bytes)?;
-        self.file.write_all(bytes).map_err(|error| DeviceFault::Artifact(error).into())
+        self.file.write_all(bytes).map_err(|error| StorageError::Artifact(error).into())
     }
 
     /// Discards the bytes received.
@@ -303,13 +302,13 @@ async fn download(
             return Err(Rejection::ArtifactMissing(artifact.sha256).into());
         }
         Err(error) if status_of(&error) == Some(StatusCode::RANGE_NOT_SATISFIABLE.as_u16()) => {
-            return Err(Misbehaviour::WrongRange.into());
+            return Err(ArtifactHostError::WrongRange.into());
         }
         answered => answered?,
     };
     let start = start_of(&response, &growing.incoming, from)?;
     if start == 0 && from > 0 {
-        growing.restart().map_err(DeviceFault::Artifact)?;
+        growing.restart().map_err(StorageError::Artifact)?;
     }
     let (buffers, mut arriving) = mpsc::channel::<Vec<u8>>(BUFFERS);
     let stored = task::spawn_blocking(move || -> Result<Growing, Failure> {
@@ -365,28 +364,29 @@ fn start_of(response: &Response, incoming: &Incoming, from: u64) -> Result<u64, 
         length: response.content_length(),
     };
     incoming.check_start(from, answer).map_err(|error| match error {
-        AnswerError::Misbehaved(error) => error.into(),
+        AnswerError::Host(error) => error.into(),
         AnswerError::Rejected(error) => error.into(),
     })
 }
 
-const fn status_of(error: &Failure) -> Option<u16> {
-    match error {
-        Failure::Misbehaved(Misbehaviour::UnexpectedStatus { status, .. })
-        | Failure::Transport(TransportError::ArtifactHost { status, .. }) => Some(*status),
-        Failure::Refused(refusal) => Some(refusal.problem.status),
-        _ => None,
+fn status_of(error: &Failure) -> Option<u16> {
+    if let Some(Misbehaviour::UnexpectedStatus { status, .. }) = error.cause() {
+        Some(*status)
+    } else if let Some(ArtifactHostError::Status { status, .. }) = error.cause() {
+        Some(*status)
+    } else {
+        error.cause().map(|refusal: &Refusal| refusal.problem.status)
     }
 }
 
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, DeviceFault> {
+) -> Result<T, StorageError> {
     task::spawn_blocking(work).await.map_err(|_| worker_error())
 }
 
-fn worker_error() -> DeviceFault {
-    DeviceFault::Artifact(io::Error::other("the thread that stores artifacts ended"))
+fn worker_error() -> StorageError {
+    StorageError::Artifact(io::Error::other("the thread that stores artifacts ended"))
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@
 //! it installs, because it trusts nothing in the exchange.
 
 mod accept;
+mod error;
 mod incoming;
 pub mod io;
 
 pub use accept::{Requester, accept, version_of};
+pub use error::{ArtifactHostError, GrantError, Rejection, StorageError};
 
 #[cfg(test)]
 pub(crate) use accept::tests as fixtures;

@@ -6,13 +6,12 @@ use super::{
 };
 use crate::{
     boot::{Layout, Server},
-    failure::{Failure, Misbehaviour},
+    failure::{Diagnose, Failure, advice},
     files::{self, FilesError},
-    handshake::client::Client,
+    http::{self, Client},
     programs::{Program, exit_code},
 };
-use serde::Serialize;
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 use unbox_common::{
     bytes::Nonce,
     ids::Generation,
@@ -21,6 +20,7 @@ use unbox_common::{
         latest::{Acknowledged, CHECK_IN_PATH, News, REPORT_PATH},
         limits::{MAX_CHECK_IN_BYTES, MAX_GRANT_BYTES},
     },
+    refusal::Disposition,
     timestamp::Timestamp,
 };
 
@@ -30,6 +30,25 @@ const UNIT_STATE_LIMIT: Duration = Duration::from_secs(10);
 /// Exit codes of `systemctl is-active` for an inactive and for an unknown unit (systemctl(1), "exit
 /// status"). Any other failure says nothing about the unit.
 const UNIT_IS_DOWN: [i32; 2] = [3, 4];
+
+/// The server did not confirm that it stored the report.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the server did not acknowledge the report")]
+pub struct NotAcknowledged;
+
+impl Diagnose for NotAcknowledged {
+    fn kind(&self) -> &'static str {
+        "not_acknowledged"
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+
+    fn advice(&self) -> &'static str {
+        advice::MISBEHAVED
+    }
+}
 
 /// Reads the current enrollment. A damaged file counts as absent: the device enrolls again, with the same
 /// key.
@@ -45,7 +64,7 @@ pub fn read_enrolled(layout: &Layout) -> Result<Option<Enrolled>, FilesError> {
 /// # Errors
 /// [`FilesError`].
 pub fn store_enrolled(layout: &Layout, enrolled: &Enrolled) -> Result<(), FilesError> {
-    store(&layout.enrollment(), enrolled)
+    files::write_json(&layout.enrollment(), enrolled)
 }
 
 /// Reads the queue of a generation, and adds the last installation's outcome. A damaged queue is started
@@ -75,13 +94,7 @@ pub fn read_outcome(layout: &Layout) -> Result<Option<OutcomeFile>, FilesError> 
 /// # Errors
 /// [`FilesError`].
 pub fn store_queue(layout: &Layout, queue: &Queue) -> Result<(), FilesError> {
-    store(&layout.queue(), queue)
-}
-
-fn store(path: &Path, document: &impl Serialize) -> Result<(), FilesError> {
-    let write = |source| FilesError::Write { path: path.to_owned(), source };
-    let json = serde_json::to_vec(document).map_err(|error| write(error.into()))?;
-    files::replace(path, &json, files::PRIVATE_FILE)
+    files::write_json(&layout.queue(), queue)
 }
 
 /// Sends everything that waits, and drops what the server has stored.
@@ -95,12 +108,12 @@ pub async fn deliver(
     queue: &mut Queue,
 ) -> Result<(), Failure> {
     while let Some(report) = queue.next() {
-        let message = serde_json::to_vec(&report).map_err(unsendable_error)?;
+        let message = http::write(&report)?;
         let answer = client.post(server.endpoint(REPORT_PATH), message, MAX_CHECK_IN_BYTES).await?;
-        let answer: Acknowledged = crate::handshake::read("acknowledgement", &answer)?;
+        let answer: Acknowledged = http::read("acknowledgement", &answer)?;
         queue.acknowledge(&report, &answer);
         if queue.next().as_ref() == Some(&report) {
-            return Err(Misbehaviour::NotAcknowledged.into());
+            return Err(NotAcknowledged.into());
         }
         store_queue(layout, queue)?;
     }
@@ -118,13 +131,9 @@ pub async fn send_check_in(
     nonce: Nonce,
     now: Timestamp,
 ) -> Result<News, Failure> {
-    let message = serde_json::to_vec(&check_in(standing, nonce, now)).map_err(unsendable_error)?;
+    let message = http::write(&check_in(standing, nonce, now))?;
     let answer = client.post(server.endpoint(CHECK_IN_PATH), message, MAX_GRANT_BYTES).await?;
-    Ok(crate::handshake::read("news", &answer)?)
-}
-
-fn unsendable_error(source: serde_json::Error) -> Misbehaviour {
-    Misbehaviour::Unreadable { what: "own message", source }
+    Ok(http::read("news", &answer)?)
 }
 
 /// Returns true if the installed payload's unit is active now, or if that is unknown: in a sandbox, and
@@ -188,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_server_acknowledged_is_not_sent_again() {
         let (_root, layout) = layout();
-        store(&layout.outcome(), &outcome()).unwrap();
+        files::write_json(&layout.outcome(), &outcome()).unwrap();
         let server = TestServer::start(|request| {
             let report: Report = serde_json::from_slice(&request.body).unwrap();
             let sequence = report.entries.last().unwrap().sequence;
@@ -208,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_acknowledges_nothing_is_not_asked_for_ever() {
         let (_root, layout) = layout();
-        store(&layout.outcome(), &outcome()).unwrap();
+        files::write_json(&layout.outcome(), &outcome()).unwrap();
         let server = TestServer::start(|_| Reply::json(&json!({"sequence": 0, "server_time": 5})));
         let context = server.context(layout.clone());
         let client = TestServer::client(&context, NOW);

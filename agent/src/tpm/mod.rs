@@ -24,9 +24,10 @@ pub use evidence::introduce;
 pub use keys::TpmKey;
 pub use transport::Transport;
 
+use crate::failure::Diagnose;
 use std::{io, path::PathBuf};
 use tpm2_protocol::data::TpmCc;
-use unbox_common::attestation::NotATpmKey;
+use unbox_common::{attestation::NotATpmKey, refusal::Disposition};
 
 /// The agent's use of a TPM: the setting `tpm`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -83,3 +84,41 @@ pub enum TpmError {
     #[error("the TPM keeps no SHA-256 measurements")]
     NoMeasurements,
 }
+
+impl Diagnose for TpmError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::OtherTpm => "other_tpm",
+            _ => "tpm_failed",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::OtherTpm => Disposition::WaitForAdministrator,
+            _ => Disposition::Retry,
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::OtherTpm => {
+                "This disk belongs to another device, or this device's board was replaced. If it is to be enrolled as \
+                 it is, reset it with `unbox-agent reset`."
+            }
+            Self::Absent => {
+                "The TPM that holds the key of this device is not there. The device tries again by itself. If the TPM is \
+                 gone for good, have a new key made with `unbox-agent reset`."
+            }
+            _ => UNUSABLE,
+        }
+    }
+
+    fn needs_a_new_process(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+/// The advice about a TPM that is needed and does not work.
+pub(crate) const UNUSABLE: &str = "The TPM of this device does not work as it should. Look at the firmware's settings, \
+                                   or tell your IT department what is written here.";

@@ -149,7 +149,7 @@ fn unit_paths(scope: &str) -> Vec<String> {
         .env("HOME", "/home/ada")
         .env("PATH", "/usr/bin:/bin")
         .output()
-        .expect("systemd-analyze is needed: install systemd");
+        .unwrap_or_else(|error| panic!("systemd-analyze is needed, install systemd: {error}"));
     let listed = String::from_utf8(asked.stdout).unwrap();
     let paths: Vec<String> = listed.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect();
     assert!(paths.len() > 5, "{listed}");

@@ -52,6 +52,8 @@ pub struct Size {
     pub payloads: Vec<usize>,
     /// The agent to measure.
     pub agent: PathBuf,
+    /// Program of the test station.
+    pub station: PathBuf,
     /// The way in which all this was built, in a few words.
     pub how: String,
     /// The parts to measure, in their order.
@@ -92,6 +94,7 @@ impl Size {
             units: 10_000,
             payloads: vec![1, 64],
             agent: device_agent()?,
+            station: binaries::station()?,
             how: "release build".to_owned(),
             parts: Part::value_variants().to_vec(),
         })
@@ -113,6 +116,7 @@ impl Size {
             units: 3,
             payloads: vec![1],
             agent: binaries::agent()?,
+            station: binaries::station()?,
             how: "a quick run, whose figures say nothing".to_owned(),
             parts: Part::value_variants().to_vec(),
         })

@@ -39,7 +39,7 @@ pub(super) fn measure(folder: &Path, size: &Size) -> Result<Vec<Row>> {
         let bytes = read_bare(&units)?;
         floors.push(count / floor.elapsed().as_secs_f64());
         ensure!(bytes > 0, "read the same files bare");
-        let mut verify = command(&size.agent, &["verify", "--units"]);
+        let mut verify = command(&size.station, &["verify", "--units"]);
         verify.arg(&units).arg("--expect").arg(&order);
         let started = Stopwatch::start();
         let mut running = Running::start(verify, &folder.join(format!("verify-{round}.log")))?;
@@ -144,7 +144,7 @@ fn read_bare(folder: &Path) -> Result<u64> {
 
 fn measure_one_unit(units: &Path, order: &Path, size: &Size) -> Result<Duration> {
     let each = (0..size.agents).map(|number| {
-        let mut verify = command(&size.agent, &["verify", "--label", &serial(number), "--root"]);
+        let mut verify = command(&size.station, &["verify", "--label", &serial(number), "--root"]);
         verify.arg(units.join(format!("unit-{number:06}"))).arg("--expect").arg(order);
         let started = Stopwatch::start();
         run(verify)?.success()?;

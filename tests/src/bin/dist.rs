@@ -8,7 +8,7 @@ use unbox_tests::{
     dist::{Build, Product, Release},
 };
 
-/// Makes the Debian packages of agent and server, and the agent's static tarball, in target/dist/.
+/// Makes the Debian packages of agent, server and test station, and the agent's static tarball, in target/dist/.
 ///
 /// The same sources give the same bytes. Their date is `SOURCE_DATE_EPOCH`, or that of the last commit.
 #[derive(Debug, Parser)]

@@ -1,4 +1,4 @@
-//! The Debian packages of the agent and the server.
+//! The Debian packages of the agent, the server and the test station.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,13 @@ const SERVER: Package = Package {
     ],
 };
 
+const STATION: Package = Package {
+    product: Product::Station,
+    name: "unbox-station",
+    control: include_str!("station/control"),
+    scripts: &[],
+};
+
 /// Makes the agent's package.
 pub(super) fn agent(release: Release) -> Result<PathBuf> {
     let mut tree = Tree::default();
@@ -61,6 +68,13 @@ pub(super) fn server(release: Release) -> Result<PathBuf> {
     tree.copy("usr/lib/tmpfiles.d/unbox-server.conf", "systemd/server/tmpfiles.conf")?;
     tree.copy("usr/share/man/man8/unbox-server.8", "systemd/server/unbox-server.8")?;
     SERVER.make(release, tree)
+}
+
+/// Makes the package of the test station.
+pub(super) fn station(release: Release) -> Result<PathBuf> {
+    let mut tree = Tree::default();
+    tree.copy("usr/share/man/man8/unbox-station.8", "agent/station/unbox-station.8")?;
+    STATION.make(release, tree)
 }
 
 impl Package {

@@ -1,4 +1,4 @@
-//! The products, made from this workspace into `target/dist/`: two Debian packages and a static tarball.
+//! The products, made from this workspace into `target/dist/`: three Debian packages and a static tarball.
 //!
 //! The same sources and the same date give the same bytes: contents are listed and sorted here, their times
 //! are [`Release::epoch`], and the programs name no directory of the machine that built them.
@@ -27,6 +27,8 @@ pub enum Product {
     Deb,
     /// The server's Debian package.
     Server,
+    /// The test station's Debian package.
+    Station,
     /// The agent for any Linux, as a tarball without shared libraries.
     Static,
 }
@@ -71,6 +73,7 @@ impl Release {
         match product {
             Product::Deb => deb::agent(self),
             Product::Server => deb::server(self),
+            Product::Station => deb::station(self),
             Product::Static => tarball::agent(self),
         }
         .with_context(|| format!("cannot make {}", file_name(product, self.machine)))
@@ -87,6 +90,7 @@ fn file_name(product: Product, machine: Architecture) -> String {
     match product {
         Product::Deb => format!("unbox-agent_{VERSION}_{}.deb", machine.debian()),
         Product::Server => format!("unbox-server_{VERSION}_{}.deb", machine.debian()),
+        Product::Station => format!("unbox-station_{VERSION}_{}.deb", machine.debian()),
         Product::Static => format!("unbox-agent-{VERSION}-{}-static.tar.gz", machine.processor()),
     }
 }

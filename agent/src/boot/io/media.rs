@@ -31,10 +31,7 @@ const MAX_MEDIA: usize = 16;
 /// [`FilesError`] if the result cannot be written; a fault of the medium is part of the result.
 pub fn read_medium(volume: File, folder: &Path) -> Result<Found, FilesError> {
     let found = Found::from(fat::read_token(io::BufReader::new(volume)));
-    let path = folder.join(FOUND);
-    let json = serde_json::to_vec(&found)
-        .map_err(|error| FilesError::Write { path: path.clone(), source: error.into() })?;
-    files::replace(&path, &json, files::PRIVATE_FILE)?;
+    files::write_json(&folder.join(FOUND), &found)?;
     Ok(found)
 }
 

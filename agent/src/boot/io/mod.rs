@@ -9,6 +9,7 @@ use super::{
     StartingPoint, Token, Trust, command_line, medium, token,
 };
 use crate::{
+    failure::{Diagnose, advice},
     files::{self, FilesError, Within},
     ledger::{self, io::LedgerError},
     tpm::TpmUse,
@@ -19,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use unbox_common::{
+    refusal::Disposition,
     secret::Secret,
     trust::{RootRejected, Signed, SigningRoot},
 };
@@ -83,6 +85,28 @@ pub enum BootError {
     /// The ledger was written by a newer agent, or cannot be read at all.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl Diagnose for BootError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::NoServer => "no_server",
+            Self::NoTrust => "no_trust",
+            Self::Ledger(error) => error.kind(),
+            _ => "configuration",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::Fatal
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Ledger(error) if error.is_newer() => advice::NEWER,
+            _ => advice::IMAGE,
+        }
+    }
 }
 
 /// Reads everything that `boot` passes on to later stages.

@@ -192,18 +192,18 @@ impl Record {
             write(&below(path), bytes)?;
         }
         let own = folder.join(FOLDER);
-        write(&own.join(LINKS), &json(&self.links))?;
+        write_json(&own.join(LINKS), &self.links)?;
         if let Some(interfaces) = &self.interfaces {
-            write(&own.join(INTERFACES), &json(interfaces))?;
+            write_json(&own.join(INTERFACES), interfaces)?;
         }
         if let Some(modems) = &self.modems {
-            write(&own.join(MODEMS), &json(modems))?;
+            write_json(&own.join(MODEMS), modems)?;
         }
         if let Some(key) = &self.tpm {
-            write(&own.join(TPM), &json(key))?;
+            write_json(&own.join(TPM), key)?;
         }
         // Last, because a folder without it does not count as a capture.
-        write(&own.join(MANIFEST), &json(manifest))
+        write_json(&own.join(MANIFEST), manifest)
     }
 }
 
@@ -231,11 +231,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CaptureError> {
     Ok(files::replace(path, bytes, files::PRIVATE_FILE)?)
 }
 
-fn json(document: &impl Serialize) -> Vec<u8> {
-    // Maps with string keys and plain values cannot fail to serialize.
-    let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+fn write_json(path: &Path, document: &impl Serialize) -> Result<(), CaptureError> {
+    write(path, &files::to_json_lines(path, document)?)
 }
 
 fn read_back<T: DeserializeOwned>(layout: &Layout, path: &str) -> Result<Option<T>, Unreadable> {

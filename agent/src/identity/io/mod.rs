@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     boot::{self, Layout},
+    failure::{Diagnose, advice},
     files::{self, FilesError},
-    handover::{self, HandoverError},
+    handover,
     text::chain,
     tpm::{Tpm, TpmUse, endorsement},
 };
@@ -29,6 +30,7 @@ use std::{error::Error as _, io, path::PathBuf};
 use unbox_common::{
     digest::Sha256,
     identity::{HardwareIdentity, IdentityError, Source},
+    refusal::{Disposition, RefusalKind},
 };
 
 /// `ARPHRD_ETHER`: Ethernet and Wi-Fi, the interfaces whose address is a MAC address.
@@ -48,7 +50,7 @@ const TPM: &str = "/dev/tpmrm0";
 pub enum SurveyError {
     /// The identity could not be written.
     #[error("the identity could not be handed over")]
-    Write(#[source] HandoverError),
+    Write(#[source] FilesError),
     /// The folder could not be made, or the file could not be read.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -61,6 +63,29 @@ pub enum SurveyError {
     /// The file holds no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+}
+
+impl Diagnose for SurveyError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Identity(_) => "no_identity",
+            _ => "device_state",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Identity(_) => Disposition::Fatal,
+            _ => Disposition::Retry,
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Identity(_) => RefusalKind::InvalidIdentifier.advice(),
+            _ => advice::STATE,
+        }
+    }
 }
 
 /// Surveys the machine below `layout`'s root.

@@ -147,10 +147,10 @@ fn claim_by(scene: &Scene, folder: &Path, customer: &str, machine: &Machine, ran
     files::write(&file, format!("{rank}\n{before}{identifier}\n").as_bytes())?;
     scene.server.admin(&["import", file.to_str().context("a path that is text")?, "--customer", customer])?;
     let listed = scene.server.admin_json(&["claim", "list", "--customer", customer])?;
-    let claims = listed["claims"].as_array().context("claims")?;
+    let claims = listed.get("claims").and_then(Value::as_array).context("claims")?;
     let of_machine = |claim: &&Value| claim.to_string().contains(&identifier);
     let claim = claims.iter().find(of_machine).with_context(|| format!("{identifier} in {listed:#}"))?;
-    Ok(claim["id"].as_str().context("an id")?.to_owned())
+    Ok(claim.get("id").and_then(Value::as_str).context("an id")?.to_owned())
 }
 
 #[test]
