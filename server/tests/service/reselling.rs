@@ -326,6 +326,25 @@ async fn a_reseller_that_is_let_in_again_has_what_it_registered(db: TestDatabase
     assert_eq!(all.total, 3);
 }
 
+async fn a_device_whose_claim_ends_while_it_is_claimed_again_is_claimed(db: TestDatabase) {
+    let world = World::new(db).await;
+    let (services, other) = (&world.services.claims, world.another_server(2).claims);
+    let boxes = reseller(&world, "Boxes").await;
+    let mut claim = services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap().id;
+    for round in 0..60 {
+        let again = claim_by(&boxes, &world, SERIAL);
+        let (ended, claimed) =
+            tokio::join!(services.unclaim(&boxes, claim), other.register_device(&boxes, again));
+        ended.unwrap();
+        // The old claim, which ended only afterwards, or a new one.
+        let made = claimed.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        claim = match made.id == claim {
+            true => services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap().id,
+            false => made.id,
+        };
+    }
+}
+
 async fn temporary_releases_end_with_the_link(db: TestDatabase) {
     let world = World::new(db).await;
     let services = &world.services;
@@ -381,6 +400,7 @@ async fn the_vendors_of_a_reseller_go_with_it(db: TestDatabase) {
 battery!(
     a_former_reseller_has_no_power_over_its_former_customers_claims,
     a_reseller_that_is_let_in_again_has_what_it_registered,
+    a_device_whose_claim_ends_while_it_is_claimed_again_is_claimed,
     temporary_releases_end_with_the_link,
     the_vendors_of_a_reseller_go_with_it,
     a_claim_that_is_made_again_is_the_same_claim,
