@@ -1,7 +1,7 @@
 //! Opens a database: an existing one, a new one, or one for inspection only.
 //!
-//! Before any pool, one connection looks at the database. A pool retries after every error, and would
-//! report a damaged file as a timeout.
+//! The first connection looks at the database, and brings its schema up to date. All others are opened when they
+//! are needed.
 
 use super::{
     ACQUIRE_TIMEOUT, Dialect, Inner, POSTGRES_CONNECTIONS, Pool, SQLITE_READERS, Store, StoreError, Writer,
@@ -45,6 +45,13 @@ impl Place {
         Self::File(path.to_owned(), Access::Write)
     }
 
+    const fn dialect(&self) -> Dialect {
+        match self {
+            Self::File(..) => Dialect::Sqlite,
+            Self::Server(_) => Dialect::Postgres,
+        }
+    }
+
     /// Returns the file of an SQLite database.
     fn file(&self) -> Option<PathBuf> {
         match self {
@@ -77,11 +84,7 @@ impl Place {
         };
         let mut connection = self.connect(setup, LONG_DEADLINE).map_err(opened)?;
         // SQLite reads nothing before the first statement.
-        let dialect = match self {
-            Self::File(..) => Dialect::Sqlite,
-            Self::Server(_) => Dialect::Postgres,
-        };
-        query(dialect.existence_check()).try_execute(&mut connection).map_err(opened)?;
+        query(self.dialect().existence_check()).try_execute(&mut connection).map_err(opened)?;
         Ok(connection)
     }
 }
@@ -106,12 +109,11 @@ impl Store {
     /// would look as if every device had been forgotten; [`StoreError::TooNew`] if a newer server has
     /// changed the schema; and other errors that keep the database from being opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let dialect = Dialect::of(url)?;
         if let Some(path) = sqlite_path(url)? {
             check_exists(&path)?;
             check_writable(&path)?;
         }
-        Self::open_at(Place::of_url(url)?, dialect, false).await
+        Self::open_at(Place::of_url(url)?, false).await
     }
 
     /// Opens a database like [`Self::open`], and creates it if it does not exist. An SQLite file is
@@ -120,16 +122,16 @@ impl Store {
     /// # Errors
     /// Those of [`Self::open`].
     pub async fn create(url: &str) -> Result<Self, StoreError> {
-        let dialect = Dialect::of(url)?;
         if let Some(path) = sqlite_path(url)? {
             make_private(&path)?;
             check_writable(&path)?;
         }
-        Self::open_at(Place::of_url(url)?, dialect, true).await
+        Self::open_at(Place::of_url(url)?, true).await
     }
 
-    async fn open_at(place: Place, dialect: Dialect, create: bool) -> Result<Self, StoreError> {
+    async fn open_at(place: Place, create: bool) -> Result<Self, StoreError> {
         blocking(move || {
+            let dialect = place.dialect();
             let mut connection = place.open(dialect.writer_setup())?;
             let version = read_version(&mut connection)?;
             let limit = ConnectionLimit::read(&mut connection, dialect)?;
@@ -158,7 +160,6 @@ impl Store {
     /// # Errors
     /// Those of [`Self::open`], and [`StoreError::Outdated`] if its schema is older than this program.
     pub async fn inspect(url: &str) -> Result<Self, StoreError> {
-        let dialect = Dialect::of(url)?;
         let place = match sqlite_path(url)? {
             Some(path) => {
                 check_exists(&path)?;
@@ -167,15 +168,13 @@ impl Store {
             }
             None => Place::of_url(url)?,
         };
-        Self::open_readers(place, dialect, dialect.inspector_setup()).await
+        let setup = place.dialect().inspector_setup();
+        Self::open_readers(place, setup).await
     }
 
-    async fn open_readers(
-        place: Place,
-        dialect: Dialect,
-        setup: &'static [&'static str],
-    ) -> Result<Self, StoreError> {
+    async fn open_readers(place: Place, setup: &'static [&'static str]) -> Result<Self, StoreError> {
         blocking(move || {
+            let dialect = place.dialect();
             let mut connection = place.open(setup)?;
             let found = read_version(&mut connection)?.ok_or(StoreError::Empty)?;
             if found < newest_version() {
@@ -207,11 +206,12 @@ impl Store {
     /// # Errors
     /// Those of [`Self::inspect`].
     pub async fn open_for_backup(url: &str) -> Result<Self, StoreError> {
-        let dialect = Dialect::of(url)?;
         if let Some(path) = sqlite_path(url)? {
             check_exists(&path)?;
         }
-        Self::open_readers(Place::of_url(url)?, dialect, dialect.reader_setup()).await
+        let place = Place::of_url(url)?;
+        let setup = place.dialect().reader_setup();
+        Self::open_readers(place, setup).await
     }
 
     /// Returns the URL of an SQLite database in this file.

@@ -18,7 +18,6 @@ use tokio::{
 
 /// The time after which an unused connection is closed, as soon as anybody uses another.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-
 /// The time after which an unused connection is tried before it is used.
 const TRY_AFTER: Duration = Duration::from_millis(500);
 /// The longest wait of a request for the next part of an answer: a lock, or a slow disk.

@@ -338,9 +338,10 @@ async fn a_device_whose_claim_ends_while_it_is_claimed_again_is_claimed(db: Test
         ended.unwrap();
         // The old claim, which ended only afterwards, or a new one.
         let made = claimed.unwrap_or_else(|error| panic!("round {round}: {error}"));
-        claim = match made.id == claim {
-            true => services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap().id,
-            false => made.id,
+        claim = if made.id == claim {
+            services.register_device(&boxes, claim_by(&boxes, &world, SERIAL)).await.unwrap().id
+        } else {
+            made.id
         };
     }
 }
