@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`Tenancy`] | organisations, their links, accounts and credentials, signing in, the audit trail |
 //! | [`Catalogue`] | DPCs, artifacts and uploads, configurations |
-//! | [`Factory`] | what factories register, and its keys |
+//! | [`Factory`] | the records of factories, and the keys that claims get from there |
 //! | [`Claims`] | claims, one by one, from files and in long-running operations |
 //! | [`Devices`] | handshakes, managed devices, approvals, pre-provisioning tokens |
 //! | [`Upkeep`] | the server itself: readiness, retention, the doctor |
@@ -76,7 +76,7 @@ pub struct Services {
     pub tenancy: Tenancy,
     /// DPCs, artifacts and configurations.
     pub catalogue: Catalogue,
-    /// What factories register.
+    /// The records of factories.
     pub factory: Factory,
     /// Claims.
     pub claims: Claims,

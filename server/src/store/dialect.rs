@@ -189,7 +189,7 @@ impl Dialect {
         }
     }
 
-    /// Whether a transaction has to lock the rows that it decides by. SQLite never has more than one
+    /// Returns true if a transaction has to lock the rows that it decides by. SQLite never has more than one
     /// writer.
     pub(super) const fn locks_rows(self) -> bool {
         matches!(self, Self::Postgres)

@@ -311,7 +311,7 @@ fn is_of_the_network(error: &tokio_postgres::Error) -> bool {
 }
 
 impl StoreError {
-    /// Whether the same job may succeed if it runs again from its start: PostgreSQL found a conflict with
+    /// Returns true if the same job may succeed when it runs again from its start: PostgreSQL found a conflict with
     /// another transaction, or two servers drew the same id.
     pub(super) fn is_conflict(&self) -> bool {
         match self {

@@ -113,7 +113,7 @@ impl Sql {
     }
 }
 
-/// Whether a statement over this many rows is worth keeping prepared: one row, or a full part of many. The
+/// Returns true if a statement over this many rows is worth keeping prepared: one row, or a full part of many. The
 /// last part of a file may have any length, and each length would stay in memory.
 pub(super) fn is_worth_preparing(rows: usize, full: usize) -> bool {
     rows == 1 || rows == full

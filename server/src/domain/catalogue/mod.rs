@@ -1,4 +1,4 @@
-//! What devices get: DPCs, artifacts and configurations.
+//! The things that devices get: DPCs, artifacts and configurations.
 
 pub mod artifact;
 pub mod configuration;

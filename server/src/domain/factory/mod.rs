@@ -1,3 +1,3 @@
-//! What factories registered.
+//! The records of factories.
 
 pub mod record;

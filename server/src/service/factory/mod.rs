@@ -1,4 +1,4 @@
-//! What factories' test stations register, and the keys that claims get from there.
+//! The records of factories' test stations, and the keys that claims get from there.
 
 mod records;
 mod registration;
@@ -7,7 +7,7 @@ pub use registration::{Claimed, DeviceStanding, MAX_STATION_DEVICES, Registered,
 
 use super::core::Core;
 
-/// What factories register.
+/// The records of factories.
 #[derive(Clone)]
 pub struct Factory {
     core: Core,

@@ -117,7 +117,7 @@ impl Reader {
         Ok(page.page(artifacts, |one: &Artifact| one.id))
     }
 
-    /// Whether anybody has registered these bytes.
+    /// Returns true if anybody has registered these bytes.
     pub fn artifact_is_registered(&mut self, sha256: Sha256) -> Result<bool, StoreError> {
         let row = query("SELECT sha256 FROM artifacts WHERE sha256 = $1")
             .bind(sha256.to_string())

@@ -61,7 +61,7 @@ pub struct ClaimFilter {
     pub identifier: Option<String>,
     /// Only claims whose device also matched claims of other owners.
     pub colliding: bool,
-    /// Whether to include ended claims.
+    /// True to include ended claims.
     pub released: bool,
 }
 
@@ -70,9 +70,9 @@ pub struct ClaimFilter {
 pub struct ClaimCandidate {
     /// The claim.
     pub claim: Claim,
-    /// Whether its customer has a default configuration.
+    /// True if its customer has a default configuration.
     pub default_configuration: bool,
-    /// Whether its customer accepted the terms of service.
+    /// Its customer's answer to the terms of service.
     pub terms: Terms,
     /// The state of its device, if it was ever seen.
     pub device_state: Option<DeviceState>,

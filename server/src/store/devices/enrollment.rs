@@ -46,7 +46,7 @@ pub struct EnrollmentFacts {
     pub claim: Claim,
     /// The name of its customer.
     pub customer_name: Name,
-    /// Whether its customer accepted the terms of service.
+    /// Its customer's answer to the terms of service.
     pub terms: Terms,
     /// The claim's own configuration, or its customer's default.
     pub assigned: Option<Assigned>,
@@ -54,11 +54,11 @@ pub struct EnrollmentFacts {
     pub device: Option<Device>,
     /// The earlier request with this key.
     pub request: Option<ApprovalRequest>,
-    /// Whether the reset ticket is valid for this device.
+    /// True if the reset ticket is valid for this device.
     pub reset_ticket: bool,
     /// The token that was shown, if it is one of this customer's.
     pub token: Option<TokenFacts>,
-    /// Whether devices of other claims have or had the key, or other claims register it.
+    /// True if devices of other claims have or had the key, or other claims register it.
     pub key_is_elsewhere: bool,
 }
 
@@ -98,7 +98,7 @@ pub struct ManagedFacts {
     pub assigned: Option<Assigned>,
     /// The highest stored sequence number of this generation.
     pub sequence: u64,
-    /// Whether keys of the device wait for approval, or were approved.
+    /// True if keys of the device wait for approval, or were approved.
     pub requests: bool,
 }
 

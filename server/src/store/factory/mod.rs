@@ -1,4 +1,4 @@
-//! What factories registered.
+//! The records of factories.
 
 mod records;
 

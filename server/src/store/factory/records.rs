@@ -185,7 +185,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Whether any factory ever registered anything.
+    /// Returns true if any factory ever registered anything.
     pub fn has_factory_records(&mut self) -> Result<bool, StoreError> {
         let found = query("SELECT id FROM factory_records LIMIT 1")
             .fetch_optional(self.connection(), "see whether factories registered anything")?;

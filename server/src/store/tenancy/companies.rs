@@ -192,7 +192,7 @@ impl Reader {
         Ok(page.page(links, |one: &Link| one.other.id))
     }
 
-    /// Whether a reseller, vendor or EMM works for a customer.
+    /// Returns true if a reseller, vendor or EMM works for a customer.
     pub fn works_for(&mut self, company: CompanyId, customer: CompanyId) -> Result<bool, StoreError> {
         let row = query("SELECT 1 FROM company_links WHERE company_id = $1 AND customer_id = $2")
             .bind(company.get())
