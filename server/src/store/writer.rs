@@ -21,6 +21,7 @@ use super::{
 use crate::domain::tenancy::audit::Event;
 use std::{
     ops::{Deref, DerefMut},
+    panic::{self, AssertUnwindSafe},
     sync::Arc,
     thread,
     time::Duration,
@@ -275,10 +276,10 @@ where
     F: Fn(&mut Tx) -> Result<T, E> + Send + 'static,
 {
     fn run(&mut self, tx: &mut Tx) -> bool {
-        let outcome = run_job(tx, &self.work);
-        let good = outcome.is_ok();
-        self.outcome = Some(outcome);
-        good
+        // A job that panics is undone like one that fails; the thread is everybody's.
+        let ran = panic::catch_unwind(AssertUnwindSafe(|| run_job(tx, &self.work)));
+        self.outcome = ran.ok();
+        self.outcome.as_ref().is_some_and(Result::is_ok)
     }
 
     fn answer(self: Box<Self>, undone: Option<StoreError>) {

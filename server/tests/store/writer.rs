@@ -213,6 +213,27 @@ async fn a_job_sees_the_events_of_those_before_it_in_its_group() {
 }
 
 #[tokio::test]
+async fn a_job_that_panics_harms_nobody_else() {
+    let db = TestDatabase::sqlite().await;
+    let (gate, blocker) = blocked(&db.store).await;
+    let panics = tokio::spawn({
+        let store = db.store.clone();
+        async move { store.write(|_: &mut Tx| -> Result<(), StoreError> { panic!("a mistake") }).await }
+    });
+    tokio::task::yield_now().await;
+    let neighbour = tokio::spawn({
+        let store = db.store.clone();
+        async move { store.write(|tx: &mut Tx| tx.insert_company(&company(1, "Acme"))).await }
+    });
+    tokio::task::yield_now().await;
+    gate.notify_one();
+    blocker.await.unwrap().unwrap();
+    assert!(panics.await.unwrap().is_err());
+    assert!(neighbour.await.unwrap().unwrap());
+    assert!(db.store.write(|tx: &mut Tx| tx.insert_company(&company(2, "Bolt"))).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_full_queue_is_told_at_once() {
     let db = TestDatabase::sqlite().await;
     let (gate, blocker) = blocked(&db.store).await;
