@@ -344,6 +344,7 @@ impl Transaction<'_> {
                 paths::change_tree(self.system.root(), dpc, *digest, after, &self.contents)
             }
             Resource::Package(_) if matches!(after, State::Installed { .. }) => self.install_package(change),
+            Resource::Package(_) => self.system.change(change, &self.deb_of(&change.before)),
             _ => self.system.change(change, &[]),
         }
     }
@@ -376,6 +377,13 @@ impl Transaction<'_> {
             }),
             None => changed,
         }
+    }
+
+    /// Returns the file that a package was installed from, if it is known and still here.
+    fn deb_of(&self, state: &State) -> Vec<PathBuf> {
+        let State::Installed { deb: Some(deb), .. } = state else { return Vec::new() };
+        let is_here = self.contents.has(*deb).unwrap_or_default();
+        is_here.then(|| self.contents.blob_path(*deb)).into_iter().collect()
     }
 
     /// Returns the files of a package to install, and of those that can be installed only with it.

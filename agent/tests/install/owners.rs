@@ -177,6 +177,19 @@ fn what_a_package_replaced_comes_back_when_the_file_has_moved_to_another_package
 }
 
 #[test]
+fn a_list_that_names_files_of_others_takes_none_of_them_away() {
+    let sandbox = furnished();
+    install_by_hand(&sandbox, &FORE);
+    let factory = sandbox.picture();
+    assert_eq!(install(&sandbox, &json!([OVERWRITES.item(&sandbox)])).unwrap(), MANAGED);
+    let path = sandbox.root.join("var/lib/dpkg/info/tool.list");
+    let list = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{list}/usr/bin/fore\n/etc/hostname\n")).unwrap();
+    reset(&sandbox);
+    assert_eq!(sandbox.picture(), factory);
+}
+
+#[test]
 #[ignore = "needs root: dpkg runs the scripts of packages in the root"]
 fn what_scripts_put_in_the_place_of_a_file_is_put_aside_and_the_file_comes_back() {
     let entries = &[file("./srv/base", 0o644, b"tool\n")];

@@ -7,12 +7,16 @@ use super::{
     dpkg::{Dpkg, FATAL},
     settings::Snapshot,
 };
-use crate::files::{self, FilesError};
+use crate::{
+    files::{self, FilesError},
+    install::PackageFile,
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
+use unbox_common::{path::RelativePath, payload::PackageName};
 
 /// Those of a fixed name; `status` is not among them, because every change of a package changes it.
 const FILES: [&str; 6] = [DIVERSIONS, OVERRIDES, "arch", "info/format", "triggers/File", "triggers/Unincorp"];
@@ -172,6 +176,33 @@ fn named_file(database: &Path, complaint: &str) -> Option<PathBuf> {
             || DIRECTORIES.iter().any(|name| path.parent() == Some(&database.join(name)))
     };
     complaint.split('\'').map(Path::new).find(is_replaceable).map(Path::to_owned)
+}
+
+/// Takes from the list of a package's files what its package file does not bring: dpkg would remove it with
+/// the package, whoever has it.
+pub(super) fn correct_list(dpkg: &Dpkg, name: &PackageName, file: &PackageFile) -> Result<(), SystemError> {
+    let info = dpkg.database().join("info");
+    let entries = info.read_dir().map_err(|source| FilesError::Read { path: info.clone(), source })?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let list = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".list"));
+        if list.and_then(|list| list.split(':').next()) != Some(name.as_str()) {
+            continue;
+        }
+        let Some(listed) = files::read(&path, MAX_FILE_BYTES)? else { continue };
+        let is_brought = |line: &[u8]| {
+            let name = std::str::from_utf8(line).unwrap_or_default().trim_start_matches('/');
+            name == "."
+                || RelativePath::parse(name)
+                    .is_ok_and(|path| file.files.contains(&path) || file.directories.contains(&path))
+        };
+        let lines = listed.split(|byte| *byte == b'\n').filter(|line| is_brought(line));
+        let kept: Vec<u8> = lines.flat_map(|line| [line, b"\n"].concat()).collect();
+        if kept != listed {
+            tracing::error!(package = %name, "its list of files was changed, and is put right");
+            files::replace(&path, &kept, files::PUBLIC_FILE)?;
+        }
+    }
+    Ok(())
 }
 
 /// Goes back to the packages before dpkg's last change.

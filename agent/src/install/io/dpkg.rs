@@ -2,7 +2,7 @@
 
 use super::{
     Packages, SystemError, choices,
-    database::{Database, straighten},
+    database::{self, Database, straighten},
     deb, paths,
     settings::{self, Settings},
 };
@@ -96,6 +96,11 @@ impl Dpkg {
         match (after, debs) {
             (State::Installed { .. }, [_, ..]) => self.install(name, debs),
             (State::Absent, _) => {
+                if let [deb] = debs
+                    && let Ok(file) = deb::describe(deb)
+                {
+                    database::correct_list(self, name, &file)?;
+                }
                 let settings = Settings::read(self)?;
                 let database = Database::read(self)?;
                 let purged = self.purge(name, &database);

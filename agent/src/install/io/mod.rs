@@ -57,7 +57,8 @@ pub trait System {
     fn look(&self, resource: &Resource) -> Result<State, SystemError>;
 
     /// Changes anything but files and trees; succeeds if the state is already right. `debs` are the files
-    /// of the package to install and of those that have to be installed together with it.
+    /// of the package to install and of those that have to be installed together with it, or the file that a
+    /// package to remove came from.
     fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError>;
 
     /// Returns its package system.
