@@ -326,7 +326,7 @@ impl Entry {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(Errno::EISDIR) => match remove(UnlinkatFlags::RemoveDir) {
                     Ok(()) | Err(Errno::ENOENT) => {}
-                    Err(_) => self.rename_to_a_free_name(name)?,
+                    Err(_) => drop(self.rename_to_a_free_name(name)?),
                 },
                 Err(errno) => return Err(errno.into()),
             }
@@ -336,10 +336,22 @@ impl Entry {
     }
 
     /// Renames to an unguessable name, so that the owner of the directory cannot take it beforehand.
-    fn rename_to_a_free_name(&self, name: &OsStr) -> io::Result<()> {
+    fn rename_to_a_free_name(&self, name: &OsStr) -> io::Result<String> {
         let unguessable = RandomState::new().build_hasher().finish();
         let free = format!(".unbox-discarded-{unguessable:016x}");
-        renameat(&*self.directory, name, &*self.directory, free.as_str()).map_err(io::Error::from)
+        renameat(&*self.directory, name, &*self.directory, free.as_str())?;
+        Ok(free)
+    }
+
+    /// Renames whatever has this name, and returns its new path.
+    pub fn put_aside(&self) -> Result<PathBuf, FilesError> {
+        let put = || {
+            self.faults.check(Operation::Rename)?;
+            let free = self.rename_to_a_free_name(&self.name)?;
+            self.sync_directory()?;
+            Ok(self.path.with_file_name(free))
+        };
+        put().map_err(|source| self.write_error(source))
     }
 
     /// Renames the staged file, or removes it if staging failed.

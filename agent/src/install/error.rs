@@ -296,6 +296,11 @@ impl InstallError {
         matches!(self, Self::Journal(UnusableDocument::TooNew(_)) | Self::Record(UnusableDocument::TooNew(_)))
     }
 
+    /// Returns true if the operating system does not allow it.
+    pub(super) fn is_not_permitted(&self) -> bool {
+        self.reason() == Reason::NotPermitted
+    }
+
     /// Returns true if somebody else has put an obstacle in a managed path.
     pub(super) fn is_obstruction(&self) -> bool {
         matches!(

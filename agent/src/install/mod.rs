@@ -215,7 +215,8 @@ impl Installer<'_> {
         let (mut plan, baseline) = plan::plan(&observed, record, &states).map_err(InstallError::Plan)?;
         self.wait_for_packages(&plan)?;
         let system = &*self.system;
-        let replaced = packages::predict_effects(system, contents, &mut plan, &states, record, &packages)?;
+        let replaced =
+            packages::predict_effects(system, contents, &mut plan, (&states, &baseline), record, &packages)?;
         Needs::of(&plan, system.root().path(), store.path(), tree_bytes, &packages).check()?;
         keep_originals(system.root(), contents, &plan, &baseline)?;
         let record = Record::new(payload, target.extras, states, baseline).with_replaced(replaced);
@@ -241,7 +242,14 @@ impl Installer<'_> {
         let none = States::new();
         let (mut plan, _) = plan::plan(&observed, record, &none).map_err(InstallError::Plan)?;
         self.wait_for_packages(&plan)?;
-        packages::predict_effects(&*self.system, contents, &mut plan, &none, record, &PackageFiles::new())?;
+        packages::predict_effects(
+            &*self.system,
+            contents,
+            &mut plan,
+            (&none, &none),
+            record,
+            &PackageFiles::new(),
+        )?;
         Ok(plan)
     }
 
@@ -252,7 +260,11 @@ impl Installer<'_> {
         record: Option<&Record>,
     ) -> Result<InstallOutcome, InstallError> {
         let contents = store.contents(None)?;
-        let head = Head::one_way_removal(self.plan_removal(&contents, record)?);
+        let mut plan = self.plan_removal(&contents, record)?;
+        // What packages that stay have beside configuration files is copied as far as there is room.
+        let root = self.system.root();
+        plan.keep_restorable(|path, state| io::paths::keep(root, path, state, &contents).is_ok());
+        let head = Head::one_way_removal(plan);
         let written = line(&head).map_err(InstallError::Serialise)?;
         if store.begin(&written).is_err() {
             // Only a way back would need the rest.
@@ -342,7 +354,7 @@ fn keep_originals(
     plan: &Plan,
     baseline: &States,
 ) -> Result<(), InstallError> {
-    let changing = plan.changes().map(|change| (&change.resource, &change.before));
+    let changing = plan.changes().chain(&plan.cleanup).map(|change| (&change.resource, &change.before));
     for (resource, state) in changing.chain(baseline).chain(&plan.put_back) {
         if let (Resource::Path(path), State::File { .. }) = (resource, state) {
             io::paths::keep(root, path, state, contents).map_err(InstallError::Keep)?;

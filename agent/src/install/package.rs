@@ -163,10 +163,19 @@ impl PackagePlaces {
         &self.files
     }
 
+    /// Returns the places of its exclusive files.
+    pub(crate) const fn exclusive(&self) -> &BTreeSet<SafePath> {
+        &self.exclusive
+    }
+
+    /// Returns the places of its directories.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &SafePath> {
+        self.directories.iter().map(|(place, _)| place)
+    }
+
     /// Returns all its places.
     pub(crate) fn all(&self) -> BTreeSet<SafePath> {
-        let directories = self.directories.iter().map(|(place, _)| place);
-        self.files.keys().chain(directories).cloned().collect()
+        self.files.keys().chain(self.directories()).cloned().collect()
     }
 
     /// Returns the places and names of its files.
@@ -195,7 +204,29 @@ pub(crate) fn check_together(packages: &[PackagePlaces]) -> Result<(), TargetErr
             }
         }
     }
+    for package in packages {
+        let mut others = packages.iter().filter(|other| other.package != package.package);
+        others.try_for_each(|other| check_places(package, other))?;
+    }
     Ok(())
+}
+
+/// Refuses two names for one place, and a directory in the place of another package's file.
+fn check_places(package: &PackagePlaces, other: &PackagePlaces) -> Result<(), TargetError> {
+    let twice = package.files.iter().find_map(|(place, name)| {
+        let other_name = other.files.get(place).filter(|other_name| *other_name != name)?;
+        Some((place, name, other_name))
+    });
+    let directory = other
+        .directories
+        .iter()
+        .find_map(|(place, other_name)| Some((place, package.files.get(place)?, other_name)));
+    let Some((place, name, other_name)) = twice.or(directory) else { return Ok(()) };
+    let why = format!(
+        "{name}, and {other_name} of package {}, are one place on this device, {place}",
+        other.package
+    );
+    Err(TargetError::PackageUnfit { package: package.package.clone(), why })
 }
 
 /// Refuses a path below one that this or another package has as a file or link: once that is installed, the
@@ -213,25 +244,20 @@ fn check_nesting(packages: &[PackagePlaces]) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Returns the names by which packages may know a place: on a merged `/usr`, some list `/bin`, others
-/// `/usr/bin`.
-pub(crate) fn names_of(place: &str) -> impl Iterator<Item = &str> {
-    let unmerged = place.strip_prefix("/usr").filter(|rest| {
-        ["/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/"].iter().any(|top| rest.starts_with(top))
-    });
-    unmerged.into_iter().chain([place])
-}
-
 /// Returns the files beside a configuration file that dpkg makes, or removes together with it: its own copies
-/// and those that editors make (dpkg(1), `--force-confold` and `--purge`).
-pub(crate) fn copies_beside(path: &SafePath) -> Vec<SafePath> {
+/// and those that editors make (dpkg(1), `--force-confold` and `--purge`). `beside` are the names in its
+/// directory.
+pub(crate) fn copies_beside(path: &SafePath, beside: &[String]) -> Vec<SafePath> {
     let (folder, name) = path.as_str().rsplit_once('/').unwrap_or_default();
-    if !path.as_str().starts_with("/etc/") {
-        return Vec::new();
-    }
     let endings = [".dpkg-dist", ".dpkg-old", ".dpkg-new", ".dpkg-tmp", "~", ".bak", "%"];
     let copies = endings.iter().map(|ending| format!("{path}{ending}"));
-    copies.chain([format!("{folder}/#{name}#")]).filter_map(|copy| SafePath::parse(&copy).ok()).collect()
+    let is_numbered = |copy: &&String| {
+        let number = copy.strip_prefix(name).and_then(|rest| rest.strip_prefix('~')?.strip_suffix('~'));
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let numbered = beside.iter().filter(is_numbered).map(|copy| format!("{folder}/{copy}"));
+    let all = copies.chain([format!("{folder}/#{name}#")]).chain(numbered);
+    all.filter_map(|copy| SafePath::parse(&copy).ok()).collect()
 }
 
 /// Returns the working copies that dpkg makes beside a path, and leaves there if it is killed.
@@ -335,15 +361,29 @@ mod tests {
     }
 
     #[test]
-    fn a_place_of_a_merged_usr_has_two_names() {
-        let names = |place| names_of(place).collect::<Vec<_>>();
-        assert_eq!(names("/usr/bin/ls"), ["/bin/ls", "/usr/bin/ls"]);
-        assert_eq!(names("/usr/binary"), ["/usr/binary"]);
+    fn one_place_is_in_one_package() {
+        let one = places("one", &["/lib/x"], &[], &[]);
+        for (files, directories, is_refused) in [
+            (&["/usr/lib/x"][..], &[][..], true),
+            (&[], &["/usr/lib/x"], true),
+            (&[], &["/lib/x"], true),
+            (&["/lib/x"], &["/lib"], false),
+        ] {
+            let two = places("two", files, directories, &[]);
+            for packages in [[one.clone(), two.clone()], [two, one.clone()]] {
+                assert_eq!(check_together(&packages).is_err(), is_refused, "{files:?} {directories:?}");
+            }
+        }
     }
 
     #[test]
     fn configuration_may_leave_copies_beside_it() {
-        let names = |path: &str| copies_beside(&SafePath::parse(path).unwrap()).len();
-        assert_eq!((names("/etc/tool.conf"), names("/usr/bin/tool")), (8, 0));
+        let beside = ["a.conf~", "a.conf~~", "a.conf~12~", "a.conf~x~", "b.conf~1~"].map(str::to_owned);
+        let copies = copies_beside(&SafePath::parse("/srv/a.conf").unwrap(), &beside);
+        let copies: Vec<&str> = copies.iter().map(SafePath::as_str).collect();
+        assert_eq!(copies.len(), 10, "{copies:?}");
+        assert!(
+            ["/srv/a.conf~12~", "/srv/#a.conf#", "/srv/a.conf.bak"].iter().all(|copy| copies.contains(copy))
+        );
     }
 }

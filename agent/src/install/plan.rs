@@ -13,7 +13,12 @@ use super::{
     target::{Setting, Target, put},
 };
 use serde::{Deserialize, Serialize};
-use unbox_common::payload::{PackageName, UnitName};
+use std::collections::BTreeSet;
+use unbox_common::{
+    digest::Sha256,
+    path::SafePath,
+    payload::{PackageName, UnitName},
+};
 
 /// All changes of an installation, in order, with everything needed to roll them back.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,6 +33,9 @@ pub(crate) struct Plan {
     /// rollback, because they may have overwritten it, moved it away or left something there.
     #[serde(default, with = "states_as_list", skip_serializing_if = "States::is_empty")]
     pub(crate) put_back: States,
+    /// The places of files that packages replaced, and that come back: whatever is there is out of place.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) claimed: BTreeSet<SafePath>,
     /// The order of its packages.
     #[serde(default, skip_serializing_if = "Ranks::is_empty")]
     pub(crate) ranks: Ranks,
@@ -65,7 +73,7 @@ pub(crate) fn plan(
     let mut baseline = States::new();
     let mut changes = Vec::new();
     for (resource, after) in target {
-        let before = current_state(resource, observed, [known, target]);
+        let before = current_state(resource, observed, known, old_baseline);
         let pristine = old_baseline.get(resource).unwrap_or(&before).clone();
         baseline.insert(resource.clone(), pristine);
         changes.extend(change(resource, before, after)?);
@@ -83,7 +91,7 @@ pub(crate) fn plan(
         if baseline.contains_key(resource) || !observed.contains_key(resource) {
             continue;
         }
-        let before = current_state(resource, observed, [known, old_baseline]);
+        let before = current_state(resource, observed, known, old_baseline);
         match change(resource, before, pristine) {
             // A unit that no longer starts must not block the removal of a payload.
             Ok(Some(change)) if change.phase() == Phase::Start => cleanup.push(change),
@@ -96,6 +104,7 @@ pub(crate) fn plan(
             Err(error) => return Err(error),
         }
     }
+    let mut claimed = BTreeSet::new();
     for (package, replaced) in installed.iter().flat_map(|record| &record.replaced) {
         let resource = Resource::Package(package.clone());
         if target.contains_key(&resource) {
@@ -107,6 +116,8 @@ pub(crate) fn plan(
             let before = observed.get(resource)?.clone();
             Some(Change { resource: resource.clone(), before, after: after.clone() })
         });
+        let restored: Vec<Change> = restored.collect();
+        claimed.extend(restored.iter().filter_map(claimed_path));
         let goes_last = cleanup.iter().any(|change| change.resource == resource);
         if goes_last { cleanup.extend(restored) } else { changes.extend(restored) }
     }
@@ -117,7 +128,8 @@ pub(crate) fn plan(
         .into_iter()
         .partition(|change| is_masked_by(&changes, &change.resource));
     changes.extend(held);
-    Ok((Plan { steps: steps(changes, &Ranks::new()), cleanup, guards, ..Plan::default() }, baseline))
+    let steps = steps(changes, &Ranks::new());
+    Ok((Plan { steps, cleanup, guards, claimed, ..Plan::default() }, baseline))
 }
 
 /// Completes unit settings: values that the payload leaves open stay as they were before any payload.
@@ -163,6 +175,49 @@ impl Plan {
         self.steps = steps(changes, &ranks);
         sort_changes(&mut self.cleanup, &ranks);
         self.ranks = ranks;
+    }
+
+    /// Drops the restoration of a place that another package takes over: that one remembers what was there.
+    pub(crate) fn hand_over(&mut self, path: &SafePath) {
+        if self.claimed.remove(path) {
+            let resource = Resource::Path(path.clone());
+            self.steps.retain(|step| !matches!(step, Step::Change(change) if change.resource == resource));
+            self.cleanup.retain(|change| change.resource != resource);
+        }
+    }
+
+    /// Adds changes that restore what a package takes with it when it goes, in place of others of the same
+    /// path.
+    pub(crate) fn restore_beside(&mut self, restored: Vec<(PackageName, Change)>) -> Vec<Change> {
+        let is_of = |resource: &Resource| restored.iter().any(|(_, change)| change.resource == *resource);
+        self.steps.retain(|step| !matches!(step, Step::Change(change) if is_of(&change.resource)));
+        self.cleanup.retain(|change| !is_of(&change.resource));
+        self.claimed.extend(restored.iter().filter_map(|(_, change)| claimed_path(change)));
+        let goes_last = |name: &PackageName| {
+            let package = Resource::Package(name.clone());
+            self.cleanup.iter().any(|change| change.resource == package)
+        };
+        let (last, early): (Vec<_>, Vec<_>) = restored.into_iter().partition(|(name, _)| goes_last(name));
+        self.cleanup.extend(last.into_iter().map(|(_, change)| change));
+        early.into_iter().map(|(_, change)| change).collect()
+    }
+
+    /// Drops changes that only restore a file of which there can be no copy.
+    pub(crate) fn keep_restorable(&mut self, keep: impl Fn(&SafePath, &State) -> bool) {
+        let can_be_made = |change: &Change| match &change.resource {
+            Resource::Path(path) if change.before == change.after => keep(path, &change.after),
+            _ => true,
+        };
+        self.steps.retain(|step| !matches!(step, Step::Change(change) if !can_be_made(change)));
+        self.cleanup.retain(can_be_made);
+    }
+
+    /// Returns the digests of the files that it restores or makes.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = Sha256> {
+        self.changes().chain(&self.cleanup).filter_map(|change| match change.after {
+            State::File { digest, .. } => Some(digest),
+            _ => None,
+        })
     }
 
     /// Returns the changes of packages that need this one and are needed by it: none of them can be
@@ -229,17 +284,22 @@ impl Plan {
 }
 
 /// Returns the state of a resource, completed with facts that the device itself does not record.
-fn current_state(resource: &Resource, observed: &States, known: [&States; 2]) -> State {
+fn current_state(resource: &Resource, observed: &States, known: &States, baseline: &States) -> State {
     let found = observed.get(resource).unwrap_or(&State::Absent);
-    let mut known = known.into_iter().map(|states| states.get(resource).filter(|state| state.matches(found)));
     let told = match found {
-        // The same version from another source is the same package.
-        State::Installed { .. } => known.find_map(|state| state),
+        // The payload's file is the way back only to what was installed from it.
+        State::Installed { .. } if is_foreign(resource, baseline) => None,
         // The agent knows the inputs of a unit only if it started the unit itself.
-        State::Active { .. } => known.next().flatten(),
+        State::Installed { .. } | State::Active { .. } => known.get(resource),
         _ => None,
     };
-    told.unwrap_or(found).clone()
+    told.filter(|state| state.matches(found)).unwrap_or(found).clone()
+}
+
+/// Returns true if somebody else installed this package before the first payload that names it. It is not
+/// replaced, so it stays theirs.
+pub(crate) fn is_foreign(package: &Resource, baseline: &States) -> bool {
+    matches!(baseline.get(package), Some(State::Installed { .. }))
 }
 
 /// Returns the change that a resource needs; `None` if its state is right.
@@ -281,6 +341,14 @@ fn is_same_package(one: &State, other: &State) -> bool {
         }
         (State::Installed { .. }, State::Installed { .. }) => one.matches(other),
         _ => false,
+    }
+}
+
+/// Returns the path of a change that restores a file or a link.
+fn claimed_path(change: &Change) -> Option<SafePath> {
+    match (&change.resource, &change.after) {
+        (Resource::Path(path), State::File { .. } | State::Symlink { .. }) => Some(path.clone()),
+        _ => None,
     }
 }
 

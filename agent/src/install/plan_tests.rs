@@ -346,6 +346,16 @@ fn a_package_that_somebody_else_changed_goes_when_all_is_final() {
 }
 
 #[test]
+fn the_payloads_file_is_no_way_back_to_a_package_that_somebody_else_installed() {
+    let tool = |version: &str| json!([{ "type": "package", "name": "tool", "version": version, "artifact": artifact(version.as_bytes()) }]);
+    let mut device = Device::with([(package("tool"), version("1", None))]);
+    let _ = device.install(&tool("1"));
+    assert!(matches!(device.plan(&Value::Null, &tool("2")), Err(PlanError::NoWayBack(_))));
+    let (plan, _) = device.plan(&Value::Null, &json!([])).unwrap();
+    assert_eq!((describe(&plan), plan.cleanup), (Vec::new(), Vec::new()));
+}
+
+#[test]
 fn a_rebuilt_package_of_the_same_version_is_installed_again() {
     let tool = |deb: &[u8]| json!([{ "type": "package", "name": "tool", "version": "1", "artifact": artifact(deb) }]);
     let mut device = Device::default();

@@ -33,8 +33,8 @@ use super::{
     record::Record,
     turn::Turn,
 };
-use std::path::PathBuf;
-use unbox_common::{payload::HealthCheck, protocol::progress::Progress};
+use std::path::{Path, PathBuf};
+use unbox_common::{path::SafePath, payload::HealthCheck, protocol::progress::Progress};
 
 /// The number of times that a transaction resumes before it is rolled back: a DPC that crashes the whole
 /// device must not do so indefinitely.
@@ -89,7 +89,7 @@ impl Transaction<'_> {
         let steps = self.journal.head.plan.steps.clone();
         (self.hears)(Progress::ConfigInitiated, Some(format!("{} steps", steps.len())));
         for (position, step) in steps.iter().enumerate() {
-            self.clear(step)?;
+            self.unlocked(step, |this| this.clear(step))?;
             if self.is_done(step)? {
                 continue;
             }
@@ -97,7 +97,7 @@ impl Transaction<'_> {
             if reached > self.journal.reached {
                 self.log(&Entry::Begin(reached))?;
             }
-            self.execute(step)?;
+            self.unlocked(step, |this| this.execute(step))?;
         }
         (self.hears)(Progress::ConfigComplete, None);
         let record = self.journal.head.record.as_ref();
@@ -151,7 +151,8 @@ impl Transaction<'_> {
     /// frees room; what has failed even then is tried again at the next start.
     fn remove_one_way(&mut self) -> Result<InstallOutcome, InstallError> {
         let plan = self.journal.head.plan.clone();
-        let needed = self.store.record()?.map(|record| record.blobs_for_reset()).unwrap_or_default();
+        let mut needed = self.store.record()?.map(|record| record.blobs_for_reset()).unwrap_or_default();
+        needed.extend(plan.digests());
         self.contents.keep_only(&needed).map_err(InstallError::Store)?;
         if self.perform_all(&plan.steps).is_err() {
             for change in &plan.cleanup {
@@ -224,8 +225,36 @@ impl Transaction<'_> {
 
     /// Performs a step if there is anything to do.
     fn perform(&mut self, step: &Step) -> Result<(), InstallError> {
-        self.clear(step)?;
-        if self.is_done(step)? { Ok(()) } else { self.execute(step) }
+        self.unlocked(step, |this| {
+            this.clear(step)?;
+            if this.is_done(step)? { Ok(()) } else { this.execute(step) }
+        })
+    }
+
+    /// Acts, and does so again if attributes that scripts of packages gave to a place did not allow it.
+    fn unlocked(
+        &mut self,
+        step: &Step,
+        act: impl Fn(&mut Self) -> Result<(), InstallError>,
+    ) -> Result<(), InstallError> {
+        let acted = act(self);
+        match (&acted, step) {
+            (Err(error), Step::Change(Change { resource: Resource::Path(path), .. }))
+                if error.is_not_permitted() && self.is_of_package(path) =>
+            {
+                let place = path.to_path(self.system.root().path());
+                let folder = place.parent().map(Path::to_owned);
+                paths::unlock(&folder.into_iter().chain([place]).collect::<Vec<_>>());
+                act(self)
+            }
+            _ => acted,
+        }
+    }
+
+    /// Returns true if this is a place that a package changed, and that the plan puts back.
+    fn is_of_package(&self, path: &SafePath) -> bool {
+        let plan = &self.journal.head.plan;
+        plan.claimed.contains(path) || plan.put_back.contains_key(&Resource::Path(path.clone()))
     }
 
     /// Removes everything that the installed payload does not need, and finally the journal.
@@ -248,11 +277,19 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Removes the leftovers of an interruption beside a step's resource.
+    /// Removes the leftovers of an interruption beside a step's resource, and puts aside what scripts of
+    /// packages made in its place.
     fn clear(&self, step: &Step) -> Result<(), InstallError> {
         let Step::Change(change) = step else { return Ok(()) };
-        paths::clear(self.system.root(), &change.resource)
-            .map_err(|source| step_error(&change.resource, source.into()))
+        let Change { resource, after, .. } = change;
+        let cleared = match resource {
+            Resource::Path(path) if self.is_of_package(path) => {
+                paths::make_way(self.system.root(), path, after)
+            }
+            _ => Ok(()),
+        };
+        let cleared = cleared.and_then(|()| paths::clear(self.system.root(), resource));
+        cleared.map_err(|source| step_error(resource, source.into()))
     }
 
     /// Returns true if a step has nothing to do.
@@ -307,6 +344,7 @@ impl Transaction<'_> {
                 paths::change_tree(self.system.root(), dpc, *digest, after, &self.contents)
             }
             Resource::Package(_) if matches!(after, State::Installed { .. }) => self.install_package(change),
+            Resource::Package(_) => self.system.change(change, &self.deb_of(&change.before)),
             _ => self.system.change(change, &[]),
         }
     }
@@ -339,6 +377,13 @@ impl Transaction<'_> {
             }),
             None => changed,
         }
+    }
+
+    /// Returns the file that a package was installed from, if it is known and still here.
+    fn deb_of(&self, state: &State) -> Vec<PathBuf> {
+        let State::Installed { deb: Some(deb), .. } = state else { return Vec::new() };
+        let is_here = self.contents.has(*deb).unwrap_or_default();
+        is_here.then(|| self.contents.blob_path(*deb)).into_iter().collect()
     }
 
     /// Returns the files of a package to install, and of those that can be installed only with it.

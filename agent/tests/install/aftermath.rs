@@ -14,20 +14,20 @@ const PROGRAM: &[Entry<'_>] = &[file("./usr/bin/tool", 0o755, b"tool\n")];
 const MANAGED: InstallOutcome = InstallOutcome::Managed { version: 1 };
 
 /// Runs dpkg as an administrator would.
-fn dpkg(sandbox: &Sandbox, arguments: &[&str]) {
+pub(crate) fn dpkg(sandbox: &Sandbox, arguments: &[&str]) {
     let mut root = std::ffi::OsString::from("--root=");
     root.push(&sandbox.root);
     let done = Command::new("dpkg").arg(root).arg("--force-not-root").args(arguments).output().unwrap();
     assert!(done.status.success(), "{done:?}");
 }
 
-fn install_by_hand(sandbox: &Sandbox, deb: &Deb<'_>) {
+pub(crate) fn install_by_hand(sandbox: &Sandbox, deb: &Deb<'_>) {
     let path = sandbox.root.parent().unwrap().join("by-hand.deb");
     fs::write(&path, deb.build()).unwrap();
     dpkg(sandbox, &["--install", path.to_str().unwrap()]);
 }
 
-fn status(sandbox: &Sandbox) -> String {
+pub(crate) fn status(sandbox: &Sandbox) -> String {
     sandbox.read("var/lib/dpkg/status")
 }
 
@@ -38,7 +38,7 @@ fn set_status(sandbox: &Sandbox, from: &str, to: &str) {
     fs::write(sandbox.root.join("var/lib/dpkg/status"), status.replace(from, to)).unwrap();
 }
 
-fn package<'a>(name: &'a str, control: &'a str) -> Deb<'a> {
+pub(crate) fn package<'a>(name: &'a str, control: &'a str) -> Deb<'a> {
     Deb { name, control, ..TOOL }
 }
 

@@ -453,6 +453,10 @@ impl Packages for Model<'_> {
         Ok(parents.chain(files.iter().cloned()).map(|path| format!("/{path}")).collect())
     }
 
+    fn conffiles_of(&self, _name: &PackageName) -> Result<Vec<String>, SystemError> {
+        Ok(Vec::new())
+    }
+
     fn lists(&self) -> Result<BTreeMap<String, Vec<String>>, SystemError> {
         let lists = self.device.durable.lists.iter();
         let absolute = |list: &Vec<String>| list.iter().map(|path| format!("/{path}")).collect();

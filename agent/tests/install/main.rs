@@ -13,6 +13,7 @@ mod cuts;
 mod device;
 mod faults;
 mod kills;
+mod owners;
 mod packages;
 mod payloads;
 mod property;

@@ -36,11 +36,24 @@ pub(crate) const TOOL: Deb<'_> =
     Deb { name: "tool", version: "1.0", control: "", scripts: &[], entries: &[] };
 
 impl Deb<'_> {
-    /// Writes deb(5): an archive of ar(1) with three members.
+    /// Writes a package for every architecture, with the directories that its files are in.
     pub(crate) fn build(&self) -> Vec<u8> {
+        self.write("all", true)
+    }
+
+    pub(crate) fn build_for(&self, architecture: &str) -> Vec<u8> {
+        self.write(architecture, true)
+    }
+
+    pub(crate) fn build_without_parents(&self) -> Vec<u8> {
+        self.write("all", false)
+    }
+
+    /// Writes deb(5): an archive of ar(1) with three members.
+    fn write(&self, architecture: &str, with_parents: bool) -> Vec<u8> {
         let Self { name, version, control, scripts, entries } = self;
         let control = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <n@example.org>\n\
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: nobody <n@example.org>\n\
              {control}Description: test\n"
         );
         let mut members = vec![file("./control", 0o644, control.as_bytes())];
@@ -48,7 +61,7 @@ impl Deb<'_> {
         let mut data: Vec<Entry<'_>> = Vec::new();
         let mut made: Vec<&str> = Vec::new();
         for entry in *entries {
-            for (at, _) in entry.name.match_indices('/').filter(|(at, _)| *at > 1) {
+            for (at, _) in entry.name.match_indices('/').filter(|(at, _)| with_parents && *at > 1) {
                 let parent = &entry.name[..at];
                 if !made.contains(&parent) {
                     made.push(parent);

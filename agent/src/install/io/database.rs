@@ -7,17 +7,36 @@ use super::{
     dpkg::{Dpkg, FATAL},
     settings::Snapshot,
 };
-use crate::files::{self, FilesError};
+use crate::{
+    files::{self, FilesError},
+    install::PackageFile,
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
+use unbox_common::{path::RelativePath, payload::PackageName};
 
 /// Those of a fixed name; `status` is not among them, because every change of a package changes it.
 const FILES: [&str; 6] = [DIVERSIONS, OVERRIDES, "arch", "info/format", "triggers/File", "triggers/Unincorp"];
 /// Directories whose files are read, too.
 const DIRECTORIES: [&str; 2] = ["triggers", "updates"];
+/// Directories of files.
+const FOLDERS: [&str; 4] = ["info", "updates", "triggers", "alternatives"];
+/// Files that dpkg opens whatever they are.
+const PLAIN: [&str; 10] = [
+    STATUS,
+    OLD_STATUS,
+    DIVERSIONS,
+    OVERRIDES,
+    "arch",
+    "available",
+    "lock",
+    "lock-frontend",
+    "diversions-old",
+    "statoverride-old",
+];
 /// The packages of the device, and what dpkg keeps of the time before its last change.
 const STATUS: &str = "status";
 const OLD_STATUS: &str = "status-old";
@@ -40,10 +59,14 @@ impl Database {
     /// Has dpkg read its database, and restores or repairs what it cannot read. Returns whether anything was
     /// broken. With package files, dpkg also reads what it needs only to install them.
     pub(super) fn mend(&self, dpkg: &Dpkg, debs: &[PathBuf]) -> Result<bool, SystemError> {
-        let Some(first) = complaint(dpkg, debs)? else { return Ok(false) };
+        let is_straightened = straighten(&dpkg.database())?;
+        let first = complaint(dpkg, debs)?;
+        if first.is_none() && !is_straightened {
+            return Ok(false);
+        }
         let restored = self.0.restore(paths(dpkg))?;
         tracing::error!(restored, complaint = first, "dpkg cannot read its database");
-        let mut mended = restored;
+        let mut mended = restored || is_straightened;
         for _ in 0..MAX_REPAIRS {
             let Some(complaint) = complaint(dpkg, debs)? else { break };
             if !repair(dpkg, &complaint)? {
@@ -55,6 +78,48 @@ impl Database {
         }
         Ok(mended)
     }
+}
+
+/// Discards what is no file or no directory where dpkg needs one: dpkg would wait for a FIFO for ever, and stop
+/// at the rest. Returns whether there was any such thing.
+pub(super) fn straighten(database: &Path) -> Result<bool, FilesError> {
+    let mut is_changed = false;
+    if !database.is_dir() {
+        return Ok(false);
+    }
+    for folder in FOLDERS.map(|name| database.join(name)) {
+        if !folder.is_dir() {
+            is_changed |= folder.symlink_metadata().is_ok();
+            files::discard(&folder)?;
+            files::make_directory(&folder, files::PUBLIC_DIRECTORY)?;
+        }
+        let entries =
+            folder.read_dir().map_err(|source| FilesError::Read { path: folder.clone(), source })?;
+        for entry in entries.flatten() {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if !is_file && !entry.file_name().to_string_lossy().starts_with('.') {
+                is_changed |= discard_unless_file(&entry.path())?;
+            }
+        }
+    }
+    for name in PLAIN {
+        is_changed |= discard_unless_file(&database.join(name))?;
+    }
+    if is_changed {
+        tracing::error!("something else was in the place of files of dpkg's database");
+        if !database.join(STATUS).exists() {
+            restore_status(database)?;
+        }
+    }
+    Ok(is_changed)
+}
+
+fn discard_unless_file(path: &Path) -> Result<bool, FilesError> {
+    if path.symlink_metadata().is_err() || path.is_file() {
+        return Ok(false);
+    }
+    files::discard(path)?;
+    Ok(true)
 }
 
 fn paths(dpkg: &Dpkg) -> Vec<PathBuf> {
@@ -85,7 +150,7 @@ fn repair(dpkg: &Dpkg, complaint: &str) -> Result<bool, SystemError> {
     let database = dpkg.database();
     if let Some(path) = named_file(&database, complaint) {
         if path == database.join(STATUS) {
-            return restore_status(&database);
+            return Ok(restore_status(&database)?);
         }
         files::discard(&path)?;
         return Ok(true);
@@ -113,8 +178,35 @@ fn named_file(database: &Path, complaint: &str) -> Option<PathBuf> {
     complaint.split('\'').map(Path::new).find(is_replaceable).map(Path::to_owned)
 }
 
+/// Takes from the list of a package's files what its package file does not bring: dpkg would remove it with
+/// the package, whoever has it.
+pub(super) fn correct_list(dpkg: &Dpkg, name: &PackageName, file: &PackageFile) -> Result<(), SystemError> {
+    let info = dpkg.database().join("info");
+    let entries = info.read_dir().map_err(|source| FilesError::Read { path: info.clone(), source })?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let list = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".list"));
+        if list.and_then(|list| list.split(':').next()) != Some(name.as_str()) {
+            continue;
+        }
+        let Some(listed) = files::read(&path, MAX_FILE_BYTES)? else { continue };
+        let is_brought = |line: &[u8]| {
+            let name = std::str::from_utf8(line).unwrap_or_default().trim_start_matches('/');
+            name == "."
+                || RelativePath::parse(name)
+                    .is_ok_and(|path| file.files.contains(&path) || file.directories.contains(&path))
+        };
+        let lines = listed.split(|byte| *byte == b'\n').filter(|line| is_brought(line));
+        let kept: Vec<u8> = lines.flat_map(|line| [line, b"\n"].concat()).collect();
+        if kept != listed {
+            tracing::error!(package = %name, "its list of files was changed, and is put right");
+            files::replace(&path, &kept, files::PUBLIC_FILE)?;
+        }
+    }
+    Ok(())
+}
+
 /// Goes back to the packages before dpkg's last change.
-fn restore_status(database: &Path) -> Result<bool, SystemError> {
+fn restore_status(database: &Path) -> Result<bool, FilesError> {
     let [now, old] =
         [STATUS, OLD_STATUS].map(|name| files::read(&database.join(name), MAX_FILE_BYTES).ok().flatten());
     let Some(old) = old.filter(|old| now.as_ref() != Some(old)) else { return Ok(false) };
@@ -199,6 +291,7 @@ fn is_line(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::install::Packages as _;
 
     const DIVERTED: &[u8] = b"/etc/a\n/etc/a.real\n:\n";
     const OVERRIDDEN: &[u8] = b"root root 0600 /etc/a b\n";
@@ -240,6 +333,42 @@ mod tests {
         (STATUS, b"nonsense\n"),
         ("info/tool.list", b"\n/usr/bin"),
     ];
+
+    #[test]
+    fn what_is_no_file_where_dpkg_needs_one_goes_before_dpkg_runs() {
+        let make_fifo = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let make_directory =
+            |path: &Path| files::make_directory(&path.join("y"), files::PUBLIC_DIRECTORY).unwrap();
+        for make in [&make_fifo as &dyn Fn(&Path), &make_directory] {
+            for name in ["updates", "triggers", "info/tool.list", "lock", "lock-frontend", DIVERSIONS, STATUS]
+            {
+                let is_folder = FOLDERS.contains(&name) || name == "info/tool.list";
+                let (_root, dpkg) = device();
+                let before = Database::read(&dpkg).unwrap();
+                let path = dpkg.database().join(name);
+                let _ = files::discard(&path);
+                make(&path);
+                let began = std::time::Instant::now();
+                assert_eq!(dpkg.holder().unwrap(), None, "{name}");
+                make_again(&path, make);
+                assert_eq!(dpkg.installed().unwrap().len(), 1, "{name}");
+                make_again(&path, make);
+                before.mend(&dpkg, &[]).unwrap();
+                assert_eq!(complaint(&dpkg, &[]).unwrap(), None, "{name}");
+                assert!(began.elapsed() < Duration::from_secs(20), "{name}");
+                for (name, bytes) in [(DIVERSIONS, DIVERTED), (OVERRIDES, OVERRIDDEN), (STATUS, INSTALLED)] {
+                    let now = files::read(&dpkg.database().join(name), 1000).unwrap();
+                    assert_eq!(now.as_deref(), Some(bytes), "{name}");
+                }
+                assert!(is_folder || !path.is_dir(), "{name}");
+            }
+        }
+    }
+
+    fn make_again(path: &Path, make: &dyn Fn(&Path)) {
+        let _ = files::discard(path);
+        make(path);
+    }
 
     #[test]
     fn a_line_that_stops_dpkg_goes_and_what_was_there_before_stays() {

@@ -2,7 +2,7 @@
 
 use super::{
     Packages, SystemError, choices,
-    database::Database,
+    database::{self, Database, straighten},
     deb, paths,
     settings::{self, Settings},
 };
@@ -26,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use unbox_common::payload::PackageName;
+use unbox_common::{path::SafePath, payload::PackageName};
 
 /// Time limit for one package; its maintainer scripts may do a lot on a slow disk.
 const CHANGE_LIMIT: Duration = Duration::from_mins(15);
@@ -96,6 +96,11 @@ impl Dpkg {
         match (after, debs) {
             (State::Installed { .. }, [_, ..]) => self.install(name, debs),
             (State::Absent, _) => {
+                if let [deb] = debs
+                    && let Ok(file) = deb::describe(deb)
+                {
+                    database::correct_list(self, name, &file)?;
+                }
                 let settings = Settings::read(self)?;
                 let database = Database::read(self)?;
                 let purged = self.purge(name, &database);
@@ -170,6 +175,8 @@ impl Dpkg {
                 done => return done,
             }
         };
+        // dpkg leaves what it may not remove, and succeeds.
+        self.unlock(name)?;
         let mut purged = purge(&[]);
         if let Err(SystemError::Program(ProgramError::Failed { complaint, .. })) = &purged
             && complaint.contains("dependency problems")
@@ -184,10 +191,42 @@ impl Dpkg {
             done => return done,
         };
         tracing::warn!(package = %name, error = %resisted, "a package resists, and is removed by force");
-        for script in ["prerm", "postrm"] {
-            files::remove(&self.database().join("info").join(format!("{name}.{script}")))?;
-        }
+        self.unlock(name)?;
+        self.remove_scripts(name)?;
         purge(&["--force-remove-essential", "--force-remove-protected", "--force-depends"])
+    }
+
+    /// Takes the attributes from a package's files that not even root can change or remove (chattr(1)).
+    fn unlock(&self, name: &PackageName) -> Result<(), SystemError> {
+        let listed = self.paths_of(name)?;
+        let listed = listed.iter().filter_map(|path| SafePath::parse(path).ok());
+        let listed = listed.map(|path| self.path(path.as_str().trim_start_matches('/')));
+        let info = self.database().join("info");
+        let entries = info.read_dir().into_iter().flatten().flatten();
+        let is_of_package = |entry: &std::fs::DirEntry| {
+            let file = entry.file_name();
+            file.to_str().and_then(|file| file.split(['.', ':']).next()) == name.as_str().split('.').next()
+        };
+        let scripts = entries.filter(is_of_package).map(|entry| entry.path());
+        let all: Vec<PathBuf> = listed.chain(scripts).chain([info.clone(), self.database()]).collect();
+        paths::unlock(&all);
+        Ok(())
+    }
+
+    /// Removes the scripts that run when a package goes. Those of a `Multi-Arch: same` package are named after
+    /// its architecture as well.
+    fn remove_scripts(&self, name: &PackageName) -> Result<(), SystemError> {
+        let info = self.database().join("info");
+        let failed = |source| FilesError::Read { path: info.clone(), source };
+        for entry in info.read_dir().map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let file = entry.file_name();
+            let (package, script) = file.to_str().and_then(|file| file.rsplit_once('.')).unwrap_or_default();
+            if matches!(script, "prerm" | "postrm") && package.split(':').next() == Some(name.as_str()) {
+                files::discard(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn dpkg(&self) -> Result<Program, SystemError> {
@@ -210,6 +249,7 @@ impl Dpkg {
 
     /// Prepares one of dpkg's programs for this root.
     pub(super) fn program(&self, name: &str) -> Result<Program, SystemError> {
+        straighten(&self.database())?;
         let program = Program::new(name)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .env("DEBCONF_NONINTERACTIVE_SEEN", "true");
@@ -256,14 +296,12 @@ impl Packages for Dpkg {
         Ok(listed.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
     }
 
+    fn conffiles_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError> {
+        Ok(parse_conffiles(&self.show("${Conffiles}\n", Some(name))?))
+    }
+
     fn lists(&self) -> Result<BTreeMap<String, Vec<String>>, SystemError> {
-        let format = "--showformat=${Package}\n${db-fsys:Files}";
-        let (finished, answer) = self.ask(self.program("dpkg-query")?.args([format, "--show"]))?;
-        if finished.status.success() {
-            Ok(parse_lists(&answer))
-        } else {
-            Err(failed("dpkg-query", &finished))
-        }
+        Ok(parse_lists(&self.show("${Package}\n${db-fsys:Files}", None)?))
     }
 
     fn installed(&self) -> Result<BTreeSet<String>, SystemError> {
@@ -302,10 +340,12 @@ impl Packages for Dpkg {
     }
 
     fn choices(&self) -> Result<Choices, SystemError> {
+        straighten(&self.database())?;
         choices::read(self)
     }
 
     fn holder(&self) -> Result<Option<String>, SystemError> {
+        straighten(&self.database())?;
         for lock in LOCKS {
             // If we cannot open it, we could not see its lock either; dpkg itself gives a better message.
             let Ok(file) = File::open(self.database().join(lock)) else { continue };
@@ -390,6 +430,17 @@ fn parse_lists(answer: &str) -> BTreeMap<String, Vec<String>> {
     lists
 }
 
+/// Parses configuration files, each with its digest and perhaps flags.
+fn parse_conffiles(listed: &str) -> Vec<String> {
+    let paths = listed.lines().filter_map(|line| {
+        let line = [" remove-on-upgrade", " obsolete"]
+            .iter()
+            .fold(line.trim(), |line, flag| line.strip_suffix(flag).unwrap_or(line));
+        line.rsplit_once(' ')
+    });
+    paths.map(|(path, _)| path.to_owned()).collect()
+}
+
 /// Parses the packages that dpkg would remove to make room for others.
 fn parse_removals(simulation: &str) -> BTreeSet<String> {
     let words = simulation.lines().filter_map(|line| line.strip_prefix("dpkg: yes, will remove "));
@@ -448,6 +499,8 @@ mod tests {
         let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
         assert_eq!(found.get("one"), Some(&list(&["/.", "/usr/share/a: b"])));
         assert_eq!((found.get("two"), found.get("three")), (None, Some(&list(&["/srv"]))));
+        let conffiles = parse_conffiles(" /etc/a b 0123\n /etc/c 4567 obsolete\n /etc/d newconffile\n");
+        assert_eq!(conffiles, ["/etc/a b", "/etc/c", "/etc/d"]);
         let words = "dpkg: considering removing unbox-agent in favour of evil ...\n\
                      dpkg: yes, will remove unbox-agent in favour of evil\ndpkg: warning: x\n";
         assert_eq!(parse_removals(words), BTreeSet::from(["unbox-agent".to_owned()]));

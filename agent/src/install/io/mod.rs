@@ -9,8 +9,10 @@ mod dpkg;
 mod entries;
 mod kernel;
 pub(super) mod live;
+mod owners;
 pub(super) mod packages;
 pub(super) mod paths;
+mod places;
 pub(super) mod reach;
 pub(super) mod repair;
 pub(super) mod room;
@@ -55,7 +57,8 @@ pub trait System {
     fn look(&self, resource: &Resource) -> Result<State, SystemError>;
 
     /// Changes anything but files and trees; succeeds if the state is already right. `debs` are the files
-    /// of the package to install and of those that have to be installed together with it.
+    /// of the package to install and of those that have to be installed together with it, or the file that a
+    /// package to remove came from.
     fn change(&mut self, change: &Change, debs: &[PathBuf]) -> Result<(), SystemError>;
 
     /// Returns its package system.
@@ -87,6 +90,10 @@ pub trait Packages {
 
     /// Returns every path of an installed package, including directories, as the package names them.
     fn paths_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError>;
+
+    /// Returns the configuration files of an installed package, those of its earlier versions included: what
+    /// dpkg removes at a purge, with the copies beside them.
+    fn conffiles_of(&self, name: &PackageName) -> Result<Vec<String>, SystemError>;
 
     /// Returns every path of every package that is installed or has left its configuration, as the package
     /// names them.

@@ -4,27 +4,22 @@
 use super::{
     Packages, System,
     contents::Contents,
-    paths,
-    reach::{OwnPlaces, place_of},
+    owners::Owners,
+    places::{Effect, Places},
     survey,
 };
-use crate::files::Status;
 use crate::install::{
     Change, InstallError, Resource, State, States,
-    choices::Diversion,
     order::{Ranks, ranks},
-    package::{PackageFile, PackagePlaces, Relations, check_together, copies_beside, names_of},
-    plan::Plan,
+    package::{PackageFile, PackagePlaces, check_together},
+    plan::{Plan, is_foreign},
     record::{Record, Replaced},
     target::TargetError,
 };
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 use unbox_common::{
     digest::Sha256,
-    path::{RelativePath, SafePath},
+    path::SafePath,
     payload::{DpcKind, PackageName, Payload, PolicyItem},
 };
 
@@ -65,17 +60,20 @@ pub(crate) fn inspect(
 }
 
 /// Determines the effect of the plan's packages on files that are not theirs, refuses forbidden effects,
-/// and adds to the plan what must be restored if it is rolled back. Returns the files that the installed
-/// packages will have replaced.
+/// and adds to the plan what must be restored if it is rolled back. `baseline` is the one that the plan
+/// belongs to. Returns the files that the installed packages will have replaced.
 pub(crate) fn predict_effects(
     system: &dyn System,
     contents: &Contents,
     plan: &mut Plan,
-    states: &States,
+    (states, baseline): (&States, &States),
     installed: Option<&Record>,
     files: &PackageFiles,
 ) -> Result<Replaced, InstallError> {
-    let is_kept = |name: &PackageName| states.contains_key(&Resource::Package(name.clone()));
+    let is_kept = |name: &PackageName| {
+        let resource = Resource::Package(name.clone());
+        states.contains_key(&resource) && !is_foreign(&resource, baseline)
+    };
     let mut replaced = installed.map(|record| record.replaced.clone()).unwrap_or_default();
     replaced.retain(|name, _| is_kept(name));
     let changes = package_changes(plan);
@@ -85,42 +83,128 @@ pub(crate) fn predict_effects(
         return Ok(replaced);
     }
     rehearse(system.packages(), contents, &changes)?;
-    let foreign = foreign_lists(system, &changes, states)?;
     let places = Places::of(system)?;
-    let managed = managed_paths(plan);
-    let (mut concerned, mut relations) = (BTreeSet::new(), BTreeMap::new());
-    for (name, before, after) in &changes {
-        let had = places.resolve_installed(system.packages(), name, before)?;
-        let (new, relation) = places.resolve_change(contents, name, after, files)?;
-        relations.insert(name.clone(), relation);
-        refuse_foreign_files(name, &new, &had, &foreign)?;
-        let brings = new.all();
-        let fresh = brings.difference(&had);
-        let fresh: BTreeSet<SafePath> =
-            fresh.flat_map(|path| copies_beside(path).into_iter().chain([path.clone()])).collect();
-        if is_kept(name) {
-            let of_package = replaced.entry(name.clone()).or_default();
-            for path in fresh.difference(&managed) {
-                let (resource, state) = pristine_state(system, path, installed)?;
-                if state != State::Absent {
-                    of_package.0.entry(resource).or_insert(state);
-                }
-            }
-        }
-        concerned.extend(had.union(&brings).cloned());
-    }
-    refuse_replacement(&foreign, files)?;
-    replaced.retain(|_, replaced| !replaced.0.is_empty());
-    let beside: Vec<SafePath> = concerned.iter().flat_map(copies_beside).collect();
-    concerned.extend(beside);
+    let effects: Result<Vec<Effect>, _> =
+        changes.iter().map(|change| places.predict(contents, change, files)).collect();
+    let effects = effects?;
+    let concerned: BTreeSet<SafePath> = effects.iter().flat_map(Effect::places).collect();
     if concerned.len() > MAX_PATHS {
         let names: Vec<&str> = changes.iter().map(|(name, ..)| name.as_str()).collect();
         let why = format!("its files are more than {MAX_PATHS}");
         return Err(unfit_error(&names.join(", "), why));
     }
+    let kept = states.keys().filter_map(package_of).filter(|name| is_kept(name));
+    let own = kept.chain(effects.iter().map(|effect| &effect.name)).map(ToString::to_string).collect();
+    let in_question = concerned.iter().map(SafePath::as_str).collect();
+    let owners = Owners::find(system, own, &in_question, |name| places.other_name(name))?;
+    refuse_effects(&effects, &owners, files)?;
+    for path in effects.iter().flat_map(|effect| effect.new.files().keys()) {
+        plan.hand_over(path);
+    }
+    let managed = managed_paths(plan);
+    for effect in effects.iter().filter(|effect| is_kept(&effect.name)) {
+        let states = replaced_states(system, effect, &owners, &managed, installed)?;
+        add_replaced(&mut replaced, effect, states);
+    }
+    replaced.retain(|_, replaced| !replaced.0.is_empty());
     record_current_states(system, plan, &concerned, &managed)?;
-    plan.arrange(undone, ranks(&relations));
+    let restored = restore_beside(system, states, &managed, &effects, &owners)?;
+    let restored = plan.restore_beside(restored);
+    let relations = effects.into_iter().map(|effect| (effect.name, effect.relations)).collect();
+    plan.arrange(undone.into_iter().chain(restored), ranks(&relations));
     Ok(replaced)
+}
+
+/// Refuses effects on what foreign packages have.
+fn refuse_effects(effects: &[Effect], owners: &Owners<'_>, files: &PackageFiles) -> Result<(), InstallError> {
+    let had: BTreeSet<SafePath> = effects.iter().flat_map(|effect| effect.had.iter().cloned()).collect();
+    for effect in effects {
+        if let Some(why) = owners.objection(&effect.new, &had) {
+            return Err(unfit_error(effect.name.as_str(), why));
+        }
+    }
+    let Some(owner) = owners.find_replaced(files) else { return Ok(()) };
+    let names: Vec<&str> =
+        files.values().map(|file| file.name.as_str()).filter(|name| *name != owner).collect();
+    let why = format!("they have everything that package {owner} has, so dpkg would remove that one");
+    Err(unfit_error(&names.join(", "), why))
+}
+
+/// Adds what a package will replace. What other packages replaced in the places of its files is now its own.
+fn add_replaced(replaced: &mut Replaced, effect: &Effect, states: States) {
+    let is_taken = |resource: &Resource| match resource {
+        Resource::Path(path) => effect.new.files().contains_key(path) && !effect.had.contains(path),
+        _ => false,
+    };
+    for (_, of_other) in replaced.iter_mut().filter(|(name, _)| **name != effect.name) {
+        of_other.0.retain(|resource, _| !is_taken(resource));
+    }
+    let of_package = replaced.entry(effect.name.clone()).or_default();
+    for (resource, state) in states {
+        of_package.0.entry(resource).or_insert(state);
+    }
+}
+
+/// Returns the states before any payload of what a package will replace. What another package of a payload
+/// has there is not among them, but what that one replaced.
+fn replaced_states(
+    system: &dyn System,
+    effect: &Effect,
+    owners: &Owners<'_>,
+    managed: &BTreeSet<SafePath>,
+    installed: Option<&Record>,
+) -> Result<States, InstallError> {
+    let mut states = States::new();
+    for path in effect.fresh().difference(managed) {
+        let is_beside = effect.new_beside.contains(path);
+        if is_beside && owners.foreign_owner(path).is_some() {
+            continue;
+        }
+        let mut others = owners.owners(path).filter(|(owner, _)| *owner != effect.name.as_str()).peekable();
+        if others.peek().is_some() && owners.foreign_owner(path).is_none() {
+            let resource = Resource::Path(path.clone());
+            let known = others.find_map(|(owner, _)| {
+                let record = installed?;
+                record.replaced.get(&owner.parse().ok()?)?.0.get(&resource)
+            });
+            states.extend(known.map(|state| (resource.clone(), state.clone())));
+            continue;
+        }
+        let (resource, state) = pristine_state(system, path, installed)?;
+        if state != State::Absent {
+            states.insert(resource, state);
+        }
+    }
+    Ok(states)
+}
+
+/// Returns the changes that restore what dpkg removes beside the configuration files of a package that goes:
+/// what packages that stay have there, and what the payload does.
+fn restore_beside(
+    system: &dyn System,
+    states: &States,
+    managed: &BTreeSet<SafePath>,
+    effects: &[Effect],
+    owners: &Owners<'_>,
+) -> Result<Vec<(PackageName, Change)>, InstallError> {
+    let changing: Vec<&PackageName> = effects.iter().map(|effect| &effect.name).collect();
+    let mut restored = Vec::new();
+    for effect in effects.iter().filter(|effect| effect.goes) {
+        for path in &effect.had_beside {
+            let resource = Resource::Path(path.clone());
+            let before = survey::look(system, &resource)?;
+            let after = match states.get(&resource) {
+                Some(_) if managed.contains(path) => continue,
+                Some(state) => state.clone(),
+                None if owners.stays(path, &changing) => before.clone(),
+                None => continue,
+            };
+            if matches!(after, State::File { .. } | State::Symlink { .. }) {
+                restored.push((effect.name.clone(), Change { resource, before, after }));
+            }
+        }
+    }
+    Ok(restored)
 }
 
 /// Returns the change that undoes the choices made by packages of earlier payloads, once there is no
@@ -168,67 +252,6 @@ fn record_current_states(
     Ok(())
 }
 
-/// Returns the paths of the packages that the payload does not bring and that stay.
-fn foreign_lists(
-    system: &dyn System,
-    changes: &[(PackageName, State, State)],
-    states: &States,
-) -> Result<BTreeMap<String, Vec<String>>, InstallError> {
-    let mut lists = system.packages().lists().map_err(InstallError::Package)?;
-    lists.retain(|owner, _| {
-        let is_kept = |name: PackageName| states.contains_key(&Resource::Package(name));
-        !owner.parse().is_ok_and(is_kept) && !changes.iter().any(|(name, ..)| name.as_str() == owner)
-    });
-    Ok(lists)
-}
-
-/// Refuses to replace files of packages that the payload did not bring, even those that are missing. dpkg
-/// itself would do so only if one of the packages declares it (`Replaces`), and would leave the file without
-/// an owner once the package is removed.
-fn refuse_foreign_files(
-    name: &PackageName,
-    new: &PackagePlaces,
-    had: &BTreeSet<SafePath>,
-    foreign: &BTreeMap<String, Vec<String>>,
-) -> Result<(), InstallError> {
-    let fresh = new.files().iter().filter(|(place, _)| !had.contains(*place));
-    let names: BTreeSet<&str> =
-        fresh.flat_map(|(place, name)| names_of(place.as_str()).chain([name.as_str()])).collect();
-    for (owner, list) in foreign {
-        if let Some(path) = list.iter().find(|path| names.contains(path.as_str())) {
-            return Err(unfit_error(name.as_str(), format!("it would replace {path} of package {owner}")));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses packages that together have every file and directory of another one: dpkg takes them for its
-/// replacement, and removes it.
-fn refuse_replacement(
-    foreign: &BTreeMap<String, Vec<String>>,
-    files: &PackageFiles,
-) -> Result<(), InstallError> {
-    let is_brought = |owner: &str, path: &RelativePath| {
-        let mut others = files.values().filter(|file| file.name != owner);
-        others.any(|file| file.files.contains(path) || file.directories.contains(path))
-    };
-    let listed = foreign.iter().map(|(owner, list)| {
-        let paths = list.iter().filter_map(|path| RelativePath::parse(path.trim_start_matches('/')).ok());
-        (owner, paths.collect())
-    });
-    let own = files
-        .values()
-        .map(|file| (&file.name, file.files.union(&file.directories).cloned().collect::<Vec<_>>()));
-    let replaced = listed
-        .chain(own)
-        .find(|(owner, paths)| !paths.is_empty() && paths.iter().all(|path| is_brought(owner, path)));
-    let Some((owner, _)) = replaced else { return Ok(()) };
-    let names: Vec<&str> =
-        files.values().map(|file| file.name.as_str()).filter(|name| name != owner).collect();
-    let why = format!("they have everything that package {owner} has, so dpkg would remove that one");
-    Err(unfit_error(&names.join(", "), why))
-}
-
 /// Has the package system simulate the change, to find packages it would remove and errors it would
 /// report.
 fn rehearse(
@@ -260,17 +283,20 @@ fn rehearse(
     }
 }
 
-fn describe(packages: &dyn Packages, contents: &Contents, deb: Sha256) -> Result<PackageFile, InstallError> {
-    packages.describe(&contents.blob_path(deb)).map_err(InstallError::Package)
-}
-
 fn package_changes(plan: &Plan) -> Vec<(PackageName, State, State)> {
     let planned = plan.changes().chain(&plan.cleanup);
-    let of_package = |change: &Change| match &change.resource {
-        Resource::Package(name) => Some((name.clone(), change.before.clone(), change.after.clone())),
-        _ => None,
+    let of_package = |change: &Change| {
+        let name = package_of(&change.resource)?;
+        Some((name.clone(), change.before.clone(), change.after.clone()))
     };
     planned.filter_map(of_package).collect()
+}
+
+const fn package_of(resource: &Resource) -> Option<&PackageName> {
+    match resource {
+        Resource::Package(name) => Some(name),
+        _ => None,
+    }
 }
 
 /// Returns the paths that the plan itself changes and rolls back.
@@ -282,121 +308,6 @@ fn managed_paths(plan: &Plan) -> BTreeSet<SafePath> {
     plan.changes().filter_map(path).collect()
 }
 
-fn unfit_error(package: &str, why: String) -> InstallError {
+pub(super) fn unfit_error(package: &str, why: String) -> InstallError {
     InstallError::Target(TargetError::PackageUnfit { package: package.to_owned(), why })
-}
-
-/// The mapping from paths in packages to real places on this device.
-struct Places<'a> {
-    system: &'a dyn System,
-    own: OwnPlaces,
-    diverted: BTreeMap<String, Diversion>,
-}
-
-impl<'a> Places<'a> {
-    fn of(system: &'a dyn System) -> Result<Self, InstallError> {
-        let choices = system.packages().choices().map_err(InstallError::Package)?;
-        let diverted = choices.diversions.into_iter().map(|diversion| (diversion.from.clone(), diversion));
-        Ok(Self { system, own: OwnPlaces::find(system.root()), diverted: diverted.collect() })
-    }
-
-    /// Returns the places that a package will have, and its relations: those of the version to install, or
-    /// of the one to remove.
-    fn resolve_change(
-        &self,
-        contents: &Contents,
-        name: &PackageName,
-        after: &State,
-        files: &PackageFiles,
-    ) -> Result<(PackagePlaces, Relations), InstallError> {
-        let packages = self.system.packages();
-        let State::Installed { deb: Some(deb), .. } = after else {
-            let relations = packages.relations_of(name).map_err(InstallError::Package)?;
-            return Ok((PackagePlaces::default(), relations));
-        };
-        let file = match files.get(deb) {
-            Some(file) => Cow::Borrowed(file),
-            None => Cow::Owned(describe(packages, contents, *deb)?),
-        };
-        Ok((self.resolve_package(&file)?, file.relations.clone()))
-    }
-
-    /// Returns the places of a package file, each of which must be allowed.
-    fn resolve_package(&self, file: &PackageFile) -> Result<PackagePlaces, InstallError> {
-        let mut places = PackagePlaces::of(&file.name);
-        for path in &file.directories {
-            let path = absolute_path(path).map_err(InstallError::Target)?;
-            for name in self.diversion_of(&path).into_iter().chain([path]) {
-                places.add_directory(place_of(self.system.root(), &self.own, &name)?, name);
-            }
-        }
-        for path in &file.files {
-            let (is_exclusive, is_link) = (file.exclusive.contains(path), file.symlinks.contains(path));
-            let path = absolute_path(path).map_err(InstallError::Target)?;
-            let elsewhere = self.diversion_of(&path);
-            if is_exclusive {
-                self.refuse_link(&file.name, elsewhere.as_ref().unwrap_or(&path))?;
-            }
-            for name in elsewhere.into_iter().chain([path]) {
-                let place = place_of(self.system.root(), &self.own, &name)?;
-                if is_exclusive {
-                    places.add_exclusive(place.clone());
-                }
-                if !is_link {
-                    self.refuse_directory(&file.name, &place)?;
-                }
-                places.add_file(place, name).map_err(InstallError::Target)?;
-            }
-        }
-        Ok(places)
-    }
-
-    /// Refuses a configuration file or the target of a hard link whose place is a link on this device: dpkg
-    /// would change what it leads to.
-    fn refuse_link(&self, package: &str, path: &SafePath) -> Result<(), InstallError> {
-        let place = place_of(self.system.root(), &self.own, path)?;
-        if matches!(paths::status(self.system.root(), &place), Ok(Status::Symlink)) {
-            let why = format!("{place}, a configuration file or a file with hard links, is a link here");
-            return Err(unfit_error(package, why));
-        }
-        Ok(())
-    }
-
-    /// Refuses a file whose place is a directory on this device: dpkg would remove it with everything in it.
-    fn refuse_directory(&self, package: &str, place: &SafePath) -> Result<(), InstallError> {
-        if matches!(paths::status(self.system.root(), place), Ok(Status::Directory(_))) {
-            let why = format!("its file {place} is a directory here, whose content would be lost");
-            return Err(unfit_error(package, why));
-        }
-        Ok(())
-    }
-
-    /// Returns the places of an installed package. Paths that cannot be named or reached are left out: no
-    /// payload has brought them.
-    fn resolve_installed(
-        &self,
-        packages: &dyn Packages,
-        name: &PackageName,
-        state: &State,
-    ) -> Result<BTreeSet<SafePath>, InstallError> {
-        if *state == State::Absent {
-            return Ok(BTreeSet::new());
-        }
-        let paths = packages.paths_of(name).map_err(InstallError::Package)?;
-        let paths = paths.iter().filter_map(|path| SafePath::parse(path).ok());
-        let everywhere = paths.flat_map(|path| [self.diversion_of(&path), Some(path)]).flatten();
-        let places = everywhere.filter_map(|path| self.system.root().resolve(&path).ok());
-        let can_be_seen = |path: &SafePath| {
-            paths::status(self.system.root(), path).is_ok_and(|status| status != Status::Special)
-        };
-        Ok(places.filter(can_be_seen).collect())
-    }
-
-    fn diversion_of(&self, path: &SafePath) -> Option<SafePath> {
-        self.diverted.get(path.as_str()).and_then(|diversion| SafePath::parse(&diversion.to).ok())
-    }
-}
-
-fn absolute_path(path: &RelativePath) -> Result<SafePath, TargetError> {
-    Ok(SafePath::parse(&format!("/{path}"))?)
 }

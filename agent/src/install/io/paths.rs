@@ -4,13 +4,18 @@ use super::{SystemError, archive, contents::Contents, entries};
 use crate::{
     files::{self, Attributes, FilesError, NewTree, Owner, Root, Status},
     install::{Resource, State, package::working_copies, resource::DPC_DIRECTORY},
+    programs::Program,
 };
-use std::io;
+use std::{io, path::PathBuf, time::Duration};
 use unbox_common::{
     digest::{Hasher, Sha256},
     path::SafePath,
     payload::DpcName,
 };
+
+/// The most files for one run of a program, and its time limit.
+const MAX_UNLOCKED: usize = 1000;
+const UNLOCK_LIMIT: Duration = Duration::from_mins(1);
 
 /// Returns the kind of object at a path, without reading it.
 pub(crate) fn status(root: &Root, path: &SafePath) -> Result<Status, FilesError> {
@@ -90,6 +95,36 @@ pub(crate) fn clear(root: &Root, resource: &Resource) -> Result<(), FilesError> 
         },
         _ => Ok(()),
     }
+}
+
+/// Takes the attributes from files and directories that not even root can change or remove (chattr(1)). The
+/// program does it, because the system call is not safe. Where it is missing, they stay.
+pub(crate) fn unlock(paths: &[PathBuf]) {
+    let is_plain =
+        |path: &&PathBuf| path.symlink_metadata().is_ok_and(|found| found.is_file() || found.is_dir());
+    let plain: Vec<&PathBuf> = paths.iter().filter(is_plain).collect();
+    for some in plain.chunks(MAX_UNLOCKED) {
+        if let Err(error) = Program::new("chattr").args(["-f", "-ia", "--"]).args(some).run(UNLOCK_LIMIT) {
+            tracing::warn!(%error, "attributes of files could not be changed");
+        }
+    }
+}
+
+/// Puts aside what no file, link or directory of this state could replace.
+pub(crate) fn make_way(root: &Root, path: &SafePath, after: &State) -> Result<(), FilesError> {
+    let Ok(Some(entry)) = root.entry(path) else { return Ok(()) };
+    let is_in_the_way = match (entry.status()?, after) {
+        (Status::Directory(_) | Status::Special, State::File { .. } | State::Symlink { .. })
+        | (Status::File(..) | Status::Symlink | Status::Special, State::Directory { .. }) => true,
+        (Status::Special, _) => true,
+        _ => false,
+    };
+    if !is_in_the_way {
+        return Ok(());
+    }
+    let aside = entry.put_aside()?;
+    tracing::error!(%path, moved_to = %aside.display(), "something else was in the place of what is put back");
+    Ok(())
 }
 
 /// Removes the working copies that a killed dpkg left beside a path. A directory among them is what was there

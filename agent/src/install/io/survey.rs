@@ -8,7 +8,7 @@ use super::{
     paths, reach,
 };
 use crate::{
-    files::{FilesError, Owner, Root},
+    files::{FilesError, Owner, Root, Status},
     install::{
         InstallError, Resource, State, States,
         accounts::Accounts,
@@ -97,12 +97,25 @@ pub(crate) fn observe(
         }
         match look(system, &resource) {
             Ok(state) => drop(observed.insert(resource, state)),
-            // The payload no longer names it, and somebody else has put an obstacle in its place.
-            Err(error) if error.is_obstruction() && !target.states.contains_key(&resource) => (),
+            Err(error) if error.is_obstruction() && !target.states.contains_key(&resource) => {
+                // The payload no longer names it, and somebody else has put an obstacle in its place.
+                if is_special(system.root(), &resource, installed) {
+                    observed.insert(resource, State::Absent);
+                }
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(observed)
+}
+
+/// Returns true if a device, a FIFO or a socket is in the place of a file that a package replaced: its scripts
+/// put it there, and the file comes back.
+fn is_special(root: &Root, resource: &Resource, installed: Option<&Record>) -> bool {
+    let mut replaced = installed.iter().flat_map(|record| record.replaced.values());
+    let Resource::Path(path) = resource else { return false };
+    let is_replaced = replaced.any(|replaced| replaced.0.contains_key(resource));
+    is_replaced && matches!(paths::status(root, path), Ok(Status::Special))
 }
 
 /// Returns the current state of one resource.
