@@ -15,7 +15,7 @@ fn file(text: &str, mode: u32) -> State {
 }
 
 fn path(path: &str) -> Resource {
-    Resource::Path(unbox_common::path::SafePath::parse(path).unwrap())
+    Resource::Path(SafePath::parse(path).unwrap())
 }
 
 fn setting(unit: &str) -> Resource {

@@ -348,14 +348,12 @@ mod tests {
                 let path = dpkg.database().join(name);
                 let _ = files::discard(&path);
                 make(&path);
-                let began = std::time::Instant::now();
                 assert_eq!(dpkg.holder().unwrap(), None, "{name}");
                 make_again(&path, make);
                 assert_eq!(dpkg.installed().unwrap().len(), 1, "{name}");
                 make_again(&path, make);
                 before.mend(&dpkg, &[]).unwrap();
                 assert_eq!(complaint(&dpkg, &[]).unwrap(), None, "{name}");
-                assert!(began.elapsed() < Duration::from_secs(20), "{name}");
                 for (name, bytes) in [(DIVERSIONS, DIVERTED), (OVERRIDES, OVERRIDDEN), (STATUS, INSTALLED)] {
                     let now = files::read(&dpkg.database().join(name), 1000).unwrap();
                     assert_eq!(now.as_deref(), Some(bytes), "{name}");

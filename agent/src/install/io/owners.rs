@@ -11,7 +11,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
 };
-use unbox_common::{path::SafePath, payload::PackageName};
+use unbox_common::{
+    path::{RelativePath, SafePath},
+    payload::PackageName,
+};
 
 /// The owners of the places in question, and everybody's lists.
 pub(super) struct Owners<'a> {
@@ -65,8 +68,8 @@ impl<'a> Owners<'a> {
     /// replaced without an owner once the package is removed.
     pub(super) fn objection(&self, new: &PackagePlaces, had: &BTreeSet<SafePath>) -> Option<String> {
         let words = |(owner, name)| format!("it would replace {name} of package {owner}");
-        let fresh = new.files().keys().filter(|place| !had.contains(*place));
-        let taken = fresh.filter_map(|place| self.foreign_owner(place)).next();
+        let mut fresh = new.files().keys().filter(|place| !had.contains(*place));
+        let taken = fresh.find_map(|place| self.foreign_owner(place));
         if let Some(taken) = taken {
             return Some(words(taken));
         }
@@ -106,7 +109,7 @@ impl<'a> Owners<'a> {
         }
         let paths_of = |name: &str| -> HashSet<&str> {
             let of_name = files.values().filter(|file| file.name == name);
-            of_name.flat_map(|file| file.files.union(&file.directories)).map(|path| path.as_str()).collect()
+            of_name.flat_map(|file| file.files.union(&file.directories)).map(RelativePath::as_str).collect()
         };
         let brought: Vec<(&str, HashSet<&str>)> =
             files.values().map(|file| (file.name.as_str(), paths_of(&file.name))).collect();

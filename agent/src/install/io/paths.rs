@@ -113,12 +113,12 @@ pub(crate) fn unlock(paths: &[PathBuf]) {
 /// Puts aside what no file, link or directory of this state could replace.
 pub(crate) fn make_way(root: &Root, path: &SafePath, after: &State) -> Result<(), FilesError> {
     let Ok(Some(entry)) = root.entry(path) else { return Ok(()) };
-    let is_in_the_way = match (entry.status()?, after) {
-        (Status::Directory(_) | Status::Special, State::File { .. } | State::Symlink { .. })
-        | (Status::File(..) | Status::Symlink | Status::Special, State::Directory { .. }) => true,
-        (Status::Special, _) => true,
-        _ => false,
-    };
+    let is_in_the_way = matches!(
+        (entry.status()?, after),
+        (Status::Directory(_), State::File { .. } | State::Symlink { .. })
+            | (Status::File(..) | Status::Symlink, State::Directory { .. })
+            | (Status::Special, _)
+    );
     if !is_in_the_way {
         return Ok(());
     }
