@@ -77,7 +77,7 @@ impl UnitConflict {
 }
 
 impl Relations {
-    /// Whether one of these packages, which has this name, is enough.
+    /// Returns true if one of these packages, by this name, is enough.
     pub(crate) fn is_one_of(&self, name: &str, alternatives: &BTreeSet<String>) -> bool {
         alternatives.iter().any(|need| need == name || self.provides.contains(need))
     }

@@ -6,7 +6,7 @@ mod sqlite;
 mod value;
 
 pub(super) use postgres::Postgres;
-pub(super) use sqlite::{Access, Sqlite};
+pub(super) use sqlite::{Access, Sqlite, escape_path};
 pub use value::Value;
 pub(super) use value::{Column, Row};
 

@@ -5,7 +5,7 @@
 
 use super::{
     ACQUIRE_TIMEOUT, Dialect, Inner, POSTGRES_CONNECTIONS, Pool, SQLITE_READERS, Store, StoreError, Writer,
-    database::{Access, Connection, DatabaseError, Postgres, Sqlite, query},
+    database::{Access, Connection, DatabaseError, Postgres, Sqlite, escape_path, query},
     error::statement_error,
     limits::ConnectionLimit,
     migrations::{migrate, newest_version, read_version},
@@ -218,8 +218,7 @@ impl Store {
     #[must_use]
     pub fn sqlite_url(path: &Path) -> String {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-        format!("sqlite://{escaped}")
+        format!("sqlite://{}", escape_path(&path))
     }
 }
 

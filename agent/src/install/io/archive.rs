@@ -185,7 +185,7 @@ fn forward(item: Item<'_>, sink: &mut dyn Sink) -> Result<(), ArchiveError> {
     }
 }
 
-/// Whether a link at `path` points into the tree: upwards only at its beginning, and not above the top.
+/// Returns true if a link at `path` points into the tree: upwards only at its beginning, and not above the top.
 /// `..` after a name could climb out of another link, so it is not allowed there.
 fn is_inside(path: &RelativePath, target: &str) -> bool {
     let depth = path.as_str().split('/').count() - 1;

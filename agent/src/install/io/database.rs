@@ -80,8 +80,8 @@ impl Database {
     }
 }
 
-/// Discards what is no file or no directory where dpkg needs one: dpkg would wait for a FIFO for ever, and stop
-/// at the rest. Returns whether there was any such thing.
+/// Removes anything of another kind from the places where dpkg needs a file or a directory: dpkg would wait for
+/// a FIFO for ever, and stop at the rest. Returns true if it removed anything.
 pub(super) fn straighten(database: &Path) -> Result<bool, FilesError> {
     let mut is_changed = false;
     if !database.is_dir() {

@@ -395,13 +395,13 @@ fn parse_holder(code: Option<i32>, stderr: &str) -> Option<i32> {
     Some(pid.trim_end_matches(':').parse().unwrap_or_default())
 }
 
-/// Whether `${db:Status-Abbrev}` is that of a package that only has to be configured or whose triggers
+/// Returns true if `${db:Status-Abbrev}` is that of a package that only has to be configured or whose triggers
 /// have to run.
 fn is_unfinished(status: &str) -> bool {
     matches!(status.chars().nth(1), Some('U' | 'F' | 'W' | 't'))
 }
 
-/// Whether `${db:Status-Abbrev}` is that of a package that is installed, perhaps without being configured.
+/// Returns true if `${db:Status-Abbrev}` is that of a package that is installed, perhaps without being configured.
 fn is_unpacked(status: &str) -> bool {
     status.chars().nth(1) == Some('i') || is_unfinished(status)
 }

@@ -38,7 +38,7 @@ pub(super) struct Item<'e> {
     pub(super) mode: u32,
     pub(super) link: Vec<u8>,
     pub(super) size: u64,
-    /// Whether an extended header of POSIX (pax) is about it: GNU tar reads those, dpkg reads none.
+    /// True if it has an extended header of POSIX (pax), which GNU tar reads and dpkg does not.
     pub(super) is_extended: bool,
     pub(super) contents: &'e mut dyn Read,
 }
@@ -132,7 +132,7 @@ fn check_header(header: &Header, size: u64) -> Result<(), ArchiveError> {
     Ok(())
 }
 
-/// Whether a field is an octal number, perhaps after blanks, that only blanks and NULs follow.
+/// Returns true if a field holds one octal number, with blanks before it and blanks or NULs behind it.
 fn is_plain_number(field: &[u8]) -> bool {
     let number = field.trim_ascii_start();
     let digits = number.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
@@ -193,7 +193,7 @@ impl Extended {
                         io::Error::new(io::ErrorKind::InvalidData, "an extension that is not supported");
                     return Err(ArchiveError::Unreadable(odd));
                 }
-                // Times, owners and comments, none of which a tree keeps.
+                // Times, owners and comments: a tree does not keep them.
                 _ => (),
             }
         }

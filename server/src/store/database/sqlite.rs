@@ -39,7 +39,7 @@ impl Sqlite {
                 rusqlite::Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY)
             }
             Access::ReadUnshared => rusqlite::Connection::open_with_flags(
-                format!("{}?immutable=1", uri(path)),
+                format!("file:{}?immutable=1", escape_path(path)),
                 flags | OpenFlags::SQLITE_OPEN_READ_ONLY,
             ),
         }?;
@@ -146,8 +146,7 @@ fn bind(statement: &mut Statement<'_>, query: &Query) -> Result<(), DatabaseErro
     Ok(())
 }
 
-/// Returns the `file:` URI of a path.
-fn uri(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    format!("file:{}", path.replace('%', "%25").replace('?', "%3f").replace('#', "%23"))
+/// Returns a path as it stands in a URL, where `%`, `?` and `#` mean something else.
+pub(in crate::store) fn escape_path(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }
